@@ -1,0 +1,63 @@
+// Exact streaming selection: per unit, the values that can still be among the `keep` largest.
+//
+// A unit's buffer holds every value above its bound seen so far. When the buffer is full the
+// caller's `prune` keeps the largest `keep` of them and raises the bound to their smallest:
+// at least `keep` values are no smaller, so nothing at or below it matters to the result.
+#pragma once
+
+#include <algorithm>
+
+#include "maps.hpp"
+
+namespace pydissect {
+
+struct Selection {
+  float* values;            // [U, capacity]
+  int64_t* fill;            // [U] values held
+  float* bound;             // [U]
+  int64_t capacity;         // more than keep
+  int64_t keep;
+  int64_t first_nonfinite;  // smallest n * U + u, or INT64_MAX
+};
+
+// Keeps the largest `keep` of `capacity` values, in any order; returns the smallest of them.
+using Prune = float (*)(float* values, int64_t capacity, int64_t keep);
+
+template <class Isa>
+void select_part(const Acts& acts, const Part& part, Prune prune, float* scratch, float* finite, uint64_t* hot,
+                 Selection& selection) {
+  const int size = acts.h * acts.w;
+  const float* maps[kUnitBlock];
+  for (int64_t n = part.image_begin; n < part.image_end; ++n) {
+    for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += kUnitBlock) {
+      const int count = static_cast<int>(std::min<int64_t>(kUnitBlock, part.unit_end - u0));
+      read_maps<Isa>(acts, n, u0, count, scratch, maps);
+      for (int i = 0; i < count; ++i) {
+        const int64_t u = u0 + i;
+        const float* map = maps[i];
+        Scan scan = Isa::scan(map, size, selection.bound[u], hot);
+        if (scan.nonfinite) {
+          selection.first_nonfinite = std::min(selection.first_nonfinite, n * acts.units + u);
+          map = finite_or_nan<Isa>(map, size, finite);
+          scan = Isa::scan(map, size, selection.bound[u], hot);
+        }
+        if (!scan.any) continue;
+        float* values = selection.values + u * selection.capacity;
+        for (int begin = 0; begin < size; begin += 64) {
+          for (uint64_t bits = hot[begin / 64]; bits; bits &= bits - 1) {
+            const float value = map[begin + __builtin_ctzll(bits)];
+            // The bound may have risen since the scan.
+            if (!(value > selection.bound[u])) continue;
+            values[selection.fill[u]++] = value;
+            if (selection.fill[u] == selection.capacity) {
+              selection.bound[u] = prune(values, selection.capacity, selection.keep);
+              selection.fill[u] = selection.keep;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace pydissect

@@ -1,0 +1,49 @@
+#include "levels.hpp"
+
+#include <stdexcept>
+
+namespace pydissect {
+namespace {
+
+struct Candidate {
+  const char* name;
+  const Level* level;  // null where the build or the processor lacks it
+};
+
+// Best first.
+std::vector<Candidate> candidates() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512bitalg");
+  return {{"avx512", avx512 ? &level_avx512() : nullptr},
+          {"avx2", avx2 ? &level_avx2() : nullptr},
+          {"portable", &level_portable()}};
+#else
+  return {{"avx512", nullptr}, {"avx2", nullptr}, {"portable", &level_portable()}};
+#endif
+}
+
+}  // namespace
+
+std::vector<const Level*> supported_levels() {
+  std::vector<const Level*> levels;
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.level) levels.push_back(candidate.level);
+  }
+  return levels;
+}
+
+const Level& best_level(const std::string& cap) {
+  bool allowed = cap.empty();
+  for (const Candidate& candidate : candidates()) {
+    allowed = allowed || cap == candidate.name;
+    if (allowed && candidate.level) return *candidate.level;
+  }
+  throw std::invalid_argument("PYDISSECT_CPU_LEVEL: expected avx512, avx2 or portable, found '" + cap + "'");
+}
+
+}  // namespace pydissect

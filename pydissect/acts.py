@@ -1,0 +1,27 @@
+"""Activations at the door: shape and dtype are checked here, once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arrays import as_tensor
+from .errors import InputError
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def as_acts(acts: Any) -> Tensor:
+    """Activation maps as a tensor ``[N, U, h, w]`` of fp32, fp16 or bf16, without a copy.
+
+    Raises:
+        InputError: another shape or dtype.
+    """
+    tensor = as_tensor(acts, "acts")
+    if tensor.dtype not in DTYPES:
+        found = str(tensor.dtype).removeprefix("torch.")
+        advice = "; convert it with .float()" if tensor.is_floating_point() else ""
+        raise InputError(f"acts: expected float32, float16 or bfloat16, found {found}{advice}")
+    if tensor.ndim != 4 or 0 in tensor.shape[2:]:
+        raise InputError(f"acts: expected activation maps [N, U, h, w], found shape {list(tensor.shape)}")
+    return tensor

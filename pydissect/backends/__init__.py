@@ -1,0 +1,145 @@
+"""The backends, behind one small protocol, and the one place that chooses among them.
+
+A backend registers a loader under its name; it is imported when it is chosen
+and not before. Nothing outside this package asks which device it runs on.
+"""
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..grids import Grid
+from ..masks import PackedMasks
+
+NO_IMAGE = 2**63 - 1
+"""The place of the first non-finite map where there is none."""
+
+
+@dataclass(frozen=True)
+class CountArguments:
+    """The arguments of ``count``, checked and normalised; all on one device.
+
+    Attributes:
+        acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides.
+        masks: of the same ``N`` images.
+        threshold: ``[L, U]`` fp32, contiguous, no NaN.
+        grid: of the upsampling.
+        nonfinite_off: count maps with non-finite values too, those pixels off.
+    """
+
+    acts: Tensor
+    masks: PackedMasks
+    threshold: Tensor
+    grid: Grid
+    nonfinite_off: bool
+
+
+@dataclass
+class Sums:
+    """What a backend adds to; int64, contiguous, on the device of the activations.
+
+    Attributes:
+        intersection: ``[L, U, C]``.
+        unit_area: ``[L, U, K]``, over the images in which category ``k`` is annotated.
+        unit_area_all: ``[L, U]``, over all images.
+    """
+
+    intersection: Tensor
+    unit_area: Tensor
+    unit_area_all: Tensor
+
+    @classmethod
+    def zeros(cls, levels: int, units: int, concepts: int, categories: int, device: torch.device) -> "Sums":
+        """All zero."""
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int64, device=device)
+
+        return cls(zeros(levels, units, concepts), zeros(levels, units, categories), zeros(levels, units))
+
+
+@dataclass
+class Selection:
+    """Per unit, the values that can still be among the ``keep`` largest.
+
+    Attributes:
+        values: ``[U, capacity]`` fp32, of which the first ``fill[u]`` are held.
+        fill: ``[U]`` int64.
+        bound: ``[U]`` fp32; values at or below it no longer matter.
+        keep: how many are wanted; less than the capacity.
+    """
+
+    values: Tensor
+    fill: Tensor
+    bound: Tensor
+    keep: int
+
+
+class Backend(Protocol):
+    """What a backend does. Both methods return the smallest ``n * U + u`` of a map with a non-finite value.
+
+    That is an int64 scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no
+    launch waits for it.
+    """
+
+    name: str
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Why it cannot work on this device here, or None if it can."""
+
+    def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
+        """Adds the counts of a batch to the sums."""
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch ``[N, U, h, w]`` holds of it."""
+
+
+def _load(module: str) -> Callable[[], Backend]:
+    return lambda: importlib.import_module(f".{module}", __package__).BACKEND  # type: ignore[no-any-return]
+
+
+# Best first: "auto" takes the first that works on the device.
+_LOADERS: dict[str, Callable[[], Backend]] = {
+    "cpu": _load("cpu"),
+    "reference": _load("reference"),
+}
+
+
+def backend_names() -> tuple[str, ...]:
+    """The names of all backends, the fastest first."""
+    return tuple(_LOADERS)
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """The backend of that name, or the best for the device.
+
+    Args:
+        name: a backend's name, or ``"auto"``: the one that the environment variable
+            ``PYDISSECT_BACKEND`` names, else the fastest that works on the device.
+        device: of the activations.
+
+    Raises:
+        InputError: no such backend, or it cannot be had here; the message says why.
+    """
+    source = "backend"
+    if name == "auto" and os.environ.get("PYDISSECT_BACKEND"):
+        name, source = os.environ["PYDISSECT_BACKEND"], "PYDISSECT_BACKEND"
+    if name == "auto":
+        for load in _LOADERS.values():
+            backend = load()
+            if backend.unavailable(device) is None:
+                return backend
+        raise InputError(f"backend: none works on device {device}")
+    if name not in _LOADERS:
+        raise InputError(f"{source}: expected auto, {', '.join(_LOADERS)}, found {name!r}")
+    backend = _LOADERS[name]()
+    reason = backend.unavailable(device)
+    if reason is not None:
+        raise InputError(f"{source}: {name!r} cannot be used on device {device}: {reason}")
+    return backend

@@ -1,0 +1,50 @@
+"""The reference as a backend: slow, on any device that torch has, and right by definition."""
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from . import NO_IMAGE, CountArguments, Selection, Sums
+
+
+def _first_nonfinite(acts: Tensor) -> Tensor:
+    maps = reference.finite_or_nan(acts).isnan().flatten(2).any(2).flatten()
+    places = torch.arange(len(maps), device=acts.device)
+    return torch.where(maps, places, NO_IMAGE).amin() if len(maps) else torch.tensor(NO_IMAGE, device=acts.device)
+
+
+class ReferenceBackend:
+    """See :class:`pydissect.backends.Backend`."""
+
+    name = "reference"
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Why it cannot work on this device here, or None if it can."""
+        return None
+
+    def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
+        """Adds the counts of a batch to the sums."""
+        masks = arguments.masks
+        intersection, unit_area, unit_area_all, _ = reference.counts(
+            arguments.acts, masks.unpack(), arguments.threshold, masks.annotated.bool(), arguments.grid
+        )
+        sums.intersection += intersection
+        sums.unit_area += unit_area
+        sums.unit_area_all += unit_area_all
+        return _first_nonfinite(arguments.acts)
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch holds of it."""
+        batch = reference.finite_or_nan(acts).transpose(0, 1).flatten(1)
+        for u, values in enumerate(batch):
+            held = selection.values[u, : int(selection.fill[u])]
+            values = torch.cat([held, values[values > selection.bound[u]]])
+            if len(values) > selection.keep:
+                values = values.topk(selection.keep).values
+                selection.bound[u] = values[-1]
+            selection.values[u, : len(values)] = values
+            selection.fill[u] = len(values)
+        return _first_nonfinite(acts)
+
+
+BACKEND = ReferenceBackend()

@@ -1,0 +1,115 @@
+"""The functions to call from other code: counts and IoU of activations against masks, at once."""
+
+from typing import Any
+
+from .acts import as_acts
+from .arrays import same_kind
+from .counts import Counts
+from .errors import InputError
+from .grids import Grid
+from .masks import as_masks
+from .tally import Tally, as_levels
+from .thresholds import Quantiles, quantile_thresholds
+
+
+def count(
+    acts: Any,  # [N, U, h, w] fp32 | fp16 | bf16
+    masks: Any,  # PackedMasks | bool [N, C, H, W] | integer [N, H, W]
+    threshold: Any,  # number | [U] | [L, U]
+    *,
+    grid: Grid = "half_pixel",
+    nonfinite: str = "error",
+    backend: str = "auto",
+) -> Counts:
+    """The integers behind the IoU: pixels of unit masks, concept masks, and both.
+
+    Equivalent, up to the rounding of the interpolation, to::
+
+        on = F.interpolate(acts.float(), (H, W), mode="bilinear") > threshold[:, None, None]
+        intersection = torch.einsum("nuyx,ncyx->uc", on.double(), masks.double()).long()
+
+    Args:
+        acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides; torch, NumPy or DLPack.
+        masks: see :func:`fast_iou`.
+        threshold: a number, one for each unit, or ``[L, U]`` for several levels in one pass;
+            rounded to fp32.
+        grid: see :func:`fast_iou`.
+        nonfinite: see :func:`fast_iou`.
+        backend: see :func:`fast_iou`.
+
+    Returns:
+        ``Counts`` of torch tensors on the device of ``acts``; with ``[L, U]`` thresholds,
+        those of units have a leading axis ``L``.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not match, or a non-finite activation.
+    """
+    tensor = as_acts(acts)
+    packed = as_masks(masks)
+    if len(packed) != len(tensor):
+        raise InputError(f"masks: expected those of {len(tensor)} images, one for each of acts, found {len(packed)}")
+    levels, several = as_levels(threshold, tensor.shape[1])
+    tally = Tally(
+        levels if several else levels[0],
+        packed.num_concepts,
+        packed.categories,
+        grid=grid,
+        nonfinite=nonfinite,
+        backend=backend,
+    )
+    tally.update(tensor, packed)
+    return tally.compute()
+
+
+def fast_iou(
+    acts: Any,  # [N, U, h, w] fp32 | fp16 | bf16
+    masks: Any,  # PackedMasks | bool [N, C, H, W] | integer [N, H, W]
+    *,
+    quantile: Quantiles = 0.005,
+    threshold: Any = None,  # number | [U] | [L, U]
+    grid: Grid = "half_pixel",
+    union: str = "category",
+    nonfinite: str = "error",
+    backend: str = "auto",
+) -> Any:  # [U, C] | [L, U, C] float64
+    """IoU of every unit with every concept (Bau et al. 2017, equation 1).
+
+    Equivalent, up to the rounding of the interpolation, to::
+
+        T = torch.quantile(acts.float().transpose(0, 1).flatten(1), 1 - quantile, dim=1)
+        on = F.interpolate(acts.float(), (H, W), mode="bilinear") > T[:, None, None]
+        both = torch.einsum("nuyx,ncyx->uc", on.double(), masks.double())
+        iou = both / (on.sum((0, 2, 3))[:, None] + masks.sum((0, 2, 3)) - both)
+
+    Args:
+        acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides; torch, NumPy or DLPack.
+        masks: concept masks of the same images, ``PackedMasks``, bool ``[N, C, H, W]``, or
+            integer label maps ``[N, H, W]`` (0 = unlabelled; column ``c`` is label ``c + 1``).
+            Bool masks and label maps have one category, annotated in every image.
+        quantile: share of a unit's activations above its threshold, in (0, 1); a sequence
+            gives several levels. Used when no threshold is given.
+        threshold: a number, one for each unit, or ``[L, U]`` for several levels in one pass;
+            rounded to fp32.
+        grid: where a mask's pixels lie between the activations: ``"half_pixel"`` (as
+            ``F.interpolate``), ``"align_corners"``, or a :class:`ReceptiveField`.
+        union: ``"category"`` takes a unit's area over the images in which the concept's
+            category is annotated (the paper's way), ``"all"`` over all images.
+        nonfinite: ``"error"`` refuses NaN, infinite or huge (``>= 2**126``) activations, naming
+            unit and image; ``"off"`` takes such values as -inf in thresholds, and pixels that
+            touch one are off.
+        backend: ``"auto"`` (the fastest that works on the device of ``acts``), ``"cpu"`` or
+            ``"reference"``. The environment variable ``PYDISSECT_BACKEND`` decides for ``"auto"``.
+
+    Returns:
+        float64 ``[U, C]``, or ``[L, U, C]`` for several levels; 0 where the union is empty. Of
+        the caller's kind, on the caller's device.
+
+    Raises:
+        InputError: shapes, dtypes or devices that do not match, or a non-finite activation.
+    """
+    tensor = as_acts(acts)
+    packed = as_masks(masks)
+    if threshold is None:
+        threshold = quantile_thresholds(tensor, quantile, backend=backend)
+    counts = count(tensor, packed, threshold, grid=grid, nonfinite=nonfinite, backend=backend)
+    return same_kind(acts)(counts.iou(union))

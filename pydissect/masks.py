@@ -1,0 +1,359 @@
+"""Packed masks: the concept masks of a dataset as bits, and only those that are not empty."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _cpu
+from .arrays import as_tensor
+from .categories import Categories, as_categories
+from .errors import InputError
+from .files import atomic_write
+from .mask_file import MaskWriter, read_masks
+from .packing import IGNORED, ImageMasks, annotated, canonical, pack_labels, row_bytes
+
+_TENSORS = {
+    "bitmap_offsets": torch.int64,
+    "whole_offsets": torch.int64,
+    "concept_category": torch.int64,
+    "bitmap_concepts": torch.int32,
+    "bitmap_pixels": torch.int32,
+    "whole_concepts": torch.int32,
+    "annotated": torch.uint8,
+    "bitmaps": torch.uint8,
+}
+
+
+class PackedMasks:
+    """The concept masks of ``N`` images: per image, which concepts it carries and a bitmap of each.
+
+    Equivalent to a bool array ``[N, C, H, W]``, which :meth:`unpack` gives. Concepts
+    that cover the whole image (scenes, textures) are kept as plain numbers. Make one
+    with :meth:`from_bool`, :meth:`from_labels`, :meth:`load` or ``Broden(folder).masks``;
+    select images with ``masks[i:j]`` or ``masks[[3, 1, 4]]``, which copies no bitmap.
+
+    Attributes:
+        size: ``(H, W)`` of the masks, in pixels.
+        categories: of the concepts.
+        bitmap_ranges: ``[N, 2]`` int64: image ``n`` has the bitmaps ``[n, 0]`` to ``[n, 1]``.
+        bitmap_concepts: ``[B]`` int32, the concept of each bitmap.
+        bitmap_pixels: ``[B]`` int32, the pixels set in each bitmap.
+        bitmaps: ``[B, H, row_bytes]`` uint8; pixel ``x`` of a row is bit ``x % 8`` of byte ``x // 8``.
+        whole_ranges: ``[N, 2]`` int64, likewise into ``whole_concepts``.
+        whole_concepts: ``[V]`` int32, concepts that cover their whole image.
+        annotated: ``[N, K]`` uint8, whether category ``k`` is annotated in image ``n``.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        categories: Categories,
+        bitmap_ranges: Tensor,
+        bitmap_concepts: Tensor,
+        bitmap_pixels: Tensor,
+        bitmaps: Tensor,
+        whole_ranges: Tensor,
+        whole_concepts: Tensor,
+        annotated: Tensor,
+    ) -> None:
+        self.size = size
+        self.categories = categories
+        self.bitmap_ranges = bitmap_ranges
+        self.bitmap_concepts = bitmap_concepts
+        self.bitmap_pixels = bitmap_pixels
+        self.bitmaps = bitmaps
+        self.whole_ranges = whole_ranges
+        self.whole_concepts = whole_concepts
+        self.annotated = annotated
+
+    @classmethod
+    def from_bool(cls, masks: Any, categories: Categories | Sequence[str] | None = None) -> "PackedMasks":
+        """Packs bool masks.
+
+        Args:
+            masks: ``[N, C, H, W]`` bool, torch, NumPy or DLPack, of any strides.
+            categories: the category's name of each concept; without them there is
+                one category, annotated in every image.
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        tensor = as_tensor(masks, "masks")
+        if tensor.dtype != torch.bool or tensor.ndim != 4 or 0 in tensor.shape[2:]:
+            raise InputError(
+                f"masks: expected bool [N, C, H, W], found {_describe(tensor)}; a one-hot stack needs .bool()"
+            )
+        size = (tensor.shape[2], tensor.shape[3])
+        count = tensor.shape[1]
+        concepts = np.arange(count, dtype=np.int32)
+        images = []
+        for image in tensor.cpu():
+            pixels = np.zeros(count, np.int64)
+            bitmaps = np.zeros((count, size[0], row_bytes(size[1])), np.uint8)
+            contiguous = image.contiguous()
+            _cpu.pack_bool(
+                contiguous.data_ptr(), count, *size, torch.get_num_threads(), bitmaps.ctypes.data, pixels.ctypes.data
+            )
+            images.append(canonical(concepts, pixels.astype(np.int32), bitmaps, np.zeros(0, np.int32), size))
+        return cls._from_images(images, size, as_categories(categories, count)).to(tensor.device)
+
+    @classmethod
+    def from_labels(
+        cls,
+        maps: Any,
+        num_concepts: int | None = None,
+        ignore_index: int = 0,
+        categories: Categories | Sequence[str] | None = None,
+    ) -> "PackedMasks":
+        """Packs label maps. A pixel carries a concept if any layer says so.
+
+        Args:
+            maps: integers ``[N, H, W]``, or ``[N, layers, H, W]`` for several layers.
+            num_concepts: ``C``; without it, the largest label decides.
+            ignore_index: the label that means unlabelled. With 0, concept ``c`` is
+                label ``c + 1``; with another (255, -100, ...) it is label ``c``.
+            categories: the category's name of each concept; without them there is
+                one category, annotated in every image.
+
+        Raises:
+            InputError: another shape or dtype, or a label outside the ``num_concepts``.
+        """
+        tensor = as_tensor(maps, "masks")
+        if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex() or tensor.ndim not in (3, 4):
+            raise InputError(
+                f"masks: expected integer label maps [N, H, W] or [N, layers, H, W], found {_describe(tensor)}"
+            )
+        if 0 in tensor.shape[-2:]:
+            raise InputError(f"masks: expected label maps of at least one pixel, found {_describe(tensor)}")
+        array = tensor.cpu().numpy()
+        array = array.reshape(len(array), -1, *array.shape[-2:])
+        first = 1 if ignore_index == 0 else 0
+        labels = array[array != ignore_index]
+        low, high = (int(labels.min()), int(labels.max())) if labels.size else (first, first - 1)
+        if num_concepts is None:
+            num_concepts = high - first + 1
+        for label in (low, high):
+            if labels.size and not first <= label < first + num_concepts:
+                raise InputError(
+                    f"masks: expected labels {first} to {first + num_concepts - 1} for {num_concepts} concepts, "
+                    f"or {ignore_index} for unlabelled, found {label}"
+                )
+        # Labels outside the range were refused, so the ignored one can move to where the lookup has it.
+        lookup = np.arange(-1, num_concepts, dtype=np.int32)
+        lookup[0] = IGNORED
+        images = [
+            pack_labels(np.where(image == ignore_index, 0, image.astype(np.int64) - first + 1).astype(np.int32), lookup)
+            for image in array
+        ]
+        size = (array.shape[2], array.shape[3])
+        return cls._from_images(images, size, as_categories(categories, num_concepts)).to(tensor.device)
+
+    @classmethod
+    def _from_images(cls, images: Sequence[ImageMasks], size: tuple[int, int], categories: Categories) -> "PackedMasks":
+        def ranges(lists: list[Any]) -> Tensor:
+            ends = np.cumsum([0, *(len(entries) for entries in lists)])
+            return torch.from_numpy(np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64))
+
+        def joined(lists: list[Any]) -> Tensor:
+            return torch.from_numpy(np.concatenate([np.zeros(0, np.int32), *lists]).astype(np.int32))
+
+        rows = [annotated(categories, image) for image in images]
+        empty = np.zeros((0, size[0], row_bytes(size[1])), np.uint8)
+        return cls(
+            size=size,
+            categories=categories,
+            bitmap_ranges=ranges([image.concepts for image in images]),
+            bitmap_concepts=joined([image.concepts for image in images]),
+            bitmap_pixels=joined([image.pixels for image in images]),
+            bitmaps=torch.from_numpy(np.concatenate([empty, *(image.bitmaps for image in images)])),
+            whole_ranges=ranges([image.whole for image in images]),
+            whole_concepts=joined([image.whole for image in images]),
+            annotated=torch.from_numpy(np.array(rows, np.uint8).reshape(len(images), len(categories))),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PackedMasks":
+        """Opens a file that :meth:`save` wrote. It is memory-mapped: nothing but what is used is read.
+
+        Raises:
+            InputError: no such file, another format, a newer version, or damaged contents.
+        """
+        path = Path(path)
+        tensors, metadata = read_masks(path)
+        return cls._from_file(path, tensors, metadata)
+
+    @classmethod
+    def _from_file(cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "PackedMasks":
+        def check(condition: bool, what: str) -> None:
+            if not condition:
+                raise InputError(f"{path}: damaged packed masks: {what}")
+
+        for name, dtype in _TENSORS.items():
+            check(name in tensors, f"no tensor {name!r}")
+            check(tensors[name].dtype == dtype, f"{name} is {tensors[name].dtype}, expected {dtype}")
+        try:
+            size = (int(metadata["height"]), int(metadata["width"]))
+            names, everywhere = tuple(json.loads(metadata["categories"])), bool(json.loads(metadata["everywhere"]))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: damaged packed masks: metadata: {error}") from None
+        categories = Categories(names, tensors["concept_category"], everywhere)
+        bitmaps, concepts, whole = tensors["bitmaps"], tensors["bitmap_concepts"], tensors["whole_concepts"]
+        images = len(tensors["bitmap_offsets"]) - 1
+        check(tuple(bitmaps.shape[1:]) == (size[0], row_bytes(size[1])), f"bitmaps are {list(bitmaps.shape)}")
+        check(len(bitmaps) == len(concepts) == len(tensors["bitmap_pixels"]), "as many bitmaps as concepts")
+        check(tuple(tensors["annotated"].shape) == (images, len(names)), "annotated is [N, K]")
+        for offsets, total in ((tensors["bitmap_offsets"], len(concepts)), (tensors["whole_offsets"], len(whole))):
+            check(len(offsets) == images + 1 and offsets[0] == 0 and offsets[-1] == total, "offsets")
+            check(bool((offsets[1:] >= offsets[:-1]).all()), "offsets")
+        for numbers, limit in (
+            (concepts, len(categories.of_concept)),
+            (whole, len(categories.of_concept)),
+            (categories.of_concept, len(names)),
+        ):
+            check(numbers.numel() == 0 or bool(numbers.min() >= 0 and numbers.max() < limit), "a number out of range")
+        return cls(
+            size=size,
+            categories=categories,
+            bitmap_ranges=torch.stack([tensors["bitmap_offsets"][:-1], tensors["bitmap_offsets"][1:]], dim=1),
+            bitmap_concepts=concepts,
+            bitmap_pixels=tensors["bitmap_pixels"],
+            bitmaps=bitmaps,
+            whole_ranges=torch.stack([tensors["whole_offsets"][:-1], tensors["whole_offsets"][1:]], dim=1),
+            whole_concepts=whole,
+            annotated=tensors["annotated"],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the masks to a safetensors file, under another name first, then renamed."""
+        source = self.to("cpu")
+        with atomic_write(Path(path)) as file:
+            writer = MaskWriter(file, source.size, source.categories)
+            for n in range(len(source)):
+                bitmaps, whole = slice(*source.bitmap_ranges[n].tolist()), slice(*source.whole_ranges[n].tolist())
+                writer.append(
+                    ImageMasks(
+                        source.bitmap_concepts[bitmaps].numpy(),
+                        source.bitmap_pixels[bitmaps].numpy(),
+                        source.bitmaps[bitmaps].numpy(),
+                        source.whole_concepts[whole].numpy(),
+                    )
+                )
+            writer.finish()
+
+    @property
+    def num_concepts(self) -> int:
+        """``C``."""
+        return len(self.categories.of_concept)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bitmaps are."""
+        return self.bitmaps.device
+
+    def __len__(self) -> int:
+        return len(self.bitmap_ranges)
+
+    def __getitem__(self, images: slice | Sequence[int] | Tensor) -> "PackedMasks":
+        """The masks of some images: a slice, or a sequence or tensor of indices."""
+        if not isinstance(images, slice):
+            images = torch.as_tensor(images, device=self.device)
+        return self._replace(
+            bitmap_ranges=self.bitmap_ranges[images],
+            whole_ranges=self.whole_ranges[images],
+            annotated=self.annotated[images],
+        )
+
+    def _replace(self, **changes: Any) -> "PackedMasks":
+        return PackedMasks(**{**vars(self), **changes})
+
+    def to(self, device: str | torch.device) -> "PackedMasks":
+        """The masks on another device; themselves if they are there."""
+        if self.device == torch.device(device):
+            return self
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return self._replace(**tensors)
+
+    def concept_area(self) -> Tensor:
+        """``[C]`` int64: pixels of each concept's mask, summed over the images (design: "concept area")."""
+        area = torch.zeros(self.num_concepts, dtype=torch.int64, device=self.device)
+        bitmaps, whole = _places(self.bitmap_ranges), _places(self.whole_ranges)
+        area.index_add_(0, self.bitmap_concepts[bitmaps].long(), self.bitmap_pixels[bitmaps].long())
+        pixels = torch.full((len(whole),), self.size[0] * self.size[1], dtype=torch.int64, device=self.device)
+        return area.index_add_(0, self.whole_concepts[whole].long(), pixels)
+
+    def concept_images(self) -> Tensor:
+        """``[C]`` int64: in how many images each concept has a pixel."""
+        concepts = torch.cat(
+            [
+                self.bitmap_concepts[_places(self.bitmap_ranges)],
+                self.whole_concepts[_places(self.whole_ranges)],
+            ]
+        )
+        return torch.bincount(concepts, minlength=self.num_concepts)
+
+    def unpack(self) -> Tensor:
+        """The masks as bool ``[N, C, H, W]``, on their device."""
+        source = self.to("cpu")
+        masks = torch.zeros((len(self), self.num_concepts, *self.size), dtype=torch.bool)
+        for n, (bitmaps, whole) in enumerate(
+            zip(source.bitmap_ranges.tolist(), source.whole_ranges.tolist(), strict=True)
+        ):
+            bits = source.bitmaps[slice(*bitmaps)].contiguous()
+            pixels = torch.empty((len(bits), *self.size), dtype=torch.bool)
+            _cpu.unpack(bits.data_ptr(), len(bits), *self.size, pixels.data_ptr())
+            masks[n, source.bitmap_concepts[slice(*bitmaps)].long()] = pixels
+            masks[n, source.whole_concepts[slice(*whole)].long()] = True
+        return masks.to(self.device)
+
+    def __repr__(self) -> str:
+        return (
+            f"PackedMasks({len(self)} images, {self.num_concepts} concepts, "
+            f"{self.size[0]} x {self.size[1]} pixels, {self.device})"
+        )
+
+
+def _places(ranges: Tensor) -> Tensor:
+    """The numbers of all the ranges ``[N, 2]``, one after the other."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    starts = torch.repeat_interleave(ranges[:, 0] - (lengths.cumsum(0) - lengths), lengths)
+    return starts + torch.arange(len(starts), device=ranges.device)
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def as_masks(masks: Any, categories: Categories | None = None, num_concepts: int | None = None) -> PackedMasks:
+    """Packed masks from what a caller may give.
+
+    Args:
+        masks: ``PackedMasks``, bool ``[N, C, H, W]``, or integer label maps ``[N, H, W]``
+            (0 = unlabelled; concept ``c`` is label ``c + 1``).
+        categories: of bool masks and label maps; without them there is a single one.
+        num_concepts: of label maps.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(masks, PackedMasks):
+        return masks
+    tensor = as_tensor(masks, "masks")
+    if tensor.dtype == torch.bool:
+        return PackedMasks.from_bool(tensor, categories)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.ndim != 3:
+        advice = (
+            "; use .bool() for one-hot masks, PackedMasks.from_labels for several layers of labels"
+            if tensor.ndim == 4
+            else ""
+        )
+        raise InputError(
+            "masks: expected PackedMasks, bool [N, C, H, W] or integer label maps [N, H, W], "
+            f"found {_describe(tensor)}{advice}"
+        )
+    return PackedMasks.from_labels(tensor, num_concepts, categories=categories)

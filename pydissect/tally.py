@@ -1,0 +1,239 @@
+"""Counting in batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .acts import as_acts
+from .arrays import as_tensor
+from .backends import CountArguments, Sums, choose_backend
+from .categories import Categories, as_categories
+from .counts import Counts
+from .errors import InputError
+from .grids import Grid, check_grid
+from .masks import PackedMasks, as_masks
+from .nonfinite import NonfiniteFlag, check_policy
+
+
+def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
+    """Thresholds as fp32 ``[L, U]``, and whether they came as levels.
+
+    Args:
+        threshold: a number (needs ``units``), ``[U]`` or ``[L, U]``.
+        units: how many there must be.
+
+    Raises:
+        InputError: another shape, or NaN.
+    """
+    if isinstance(threshold, (int, float)) and not isinstance(threshold, bool):
+        threshold = torch.tensor([float(threshold)] * (units or 1), dtype=torch.float64)
+    tensor = as_tensor(threshold, "threshold")
+    if tensor.ndim == 0:
+        tensor = tensor.expand(units or 1)
+    if not (tensor.is_floating_point() or tensor.dtype in (torch.int32, torch.int64)) or tensor.ndim > 2:
+        raise InputError(
+            "threshold: expected a number, [U] or [L, U], "
+            f"found {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        )
+    if units is not None and tensor.shape[-1] != units:
+        raise InputError(f"threshold: expected one for each of the {units} units, found shape {list(tensor.shape)}")
+    levels = tensor.float().reshape(-1, tensor.shape[-1]).contiguous()
+    if levels.isnan().any():
+        level, unit = levels.isnan().nonzero()[0].tolist()
+        raise InputError(f"threshold: expected no NaN, found one for unit {unit}" + (f" of level {level}" if level else ""))
+    return levels, tensor.ndim == 2
+
+
+class Tally:
+    """Counts, streaming: ``update`` with batches, then ``compute``.
+
+    Args:
+        threshold: ``[U]``, or ``[L, U]`` for several levels in one pass; rounded to fp32.
+        num_concepts: ``C``.
+        categories: the category's name of each concept, or ``PackedMasks.categories``;
+            without them, those of the first packed masks, or a single one for bool
+            masks and label maps.
+        grid: ``"half_pixel"``, ``"align_corners"`` or a :class:`ReceptiveField`.
+        nonfinite: ``"error"`` refuses NaN, infinite and huge (``>= 2**126``) activations
+            (``compute`` names unit and image; on the CPU ``update`` does, and the batch is
+            not counted), ``"off"`` counts a pixel with such a corner as off.
+        backend: see :func:`pydissect.fast_iou`.
+
+    Raises:
+        InputError: a wrong argument.
+    """
+
+    def __init__(
+        self,
+        threshold: Any,
+        num_concepts: int,
+        categories: Categories | Sequence[str] | None = None,
+        *,
+        grid: Grid = "half_pixel",
+        nonfinite: str = "error",
+        backend: str = "auto",
+    ) -> None:
+        self.threshold, self._several = as_levels(threshold)
+        self.num_concepts = num_concepts
+        self.categories = None if categories is None else as_categories(categories, num_concepts)
+        self.grid = check_grid(grid)
+        self._nonfinite_off = check_policy(nonfinite)
+        self._backend = backend
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all that was counted."""
+        self._sums: Sums | None = None
+        self._concept_area: Tensor | None = None
+        self._images = 0
+        self._nonfinite = NonfiniteFlag()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the counters are."""
+        return self.threshold.device
+
+    def update(self, acts: Any, masks: Any) -> None:
+        """Counts a batch.
+
+        Args:
+            acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides.
+            masks: of the same images: ``PackedMasks``, bool ``[N, C, H, W]`` or label maps ``[N, H, W]``.
+
+        Raises:
+            InputError: shapes, dtypes, devices or categories that do not match.
+        """
+        acts = as_acts(acts)
+        packed = as_masks(masks, self.categories, self.num_concepts)
+        units = self.threshold.shape[1]
+        if acts.shape[1] != units:
+            raise InputError(f"acts: expected {units} units, one for each threshold, found {acts.shape[1]}")
+        if len(packed) != len(acts):
+            raise InputError(f"masks: expected those of {len(acts)} images, one for each of acts, found {len(packed)}")
+        if packed.num_concepts != self.num_concepts:
+            raise InputError(f"masks: expected {self.num_concepts} concepts, found {packed.num_concepts}")
+        if packed.device != acts.device:
+            raise InputError(f"masks: expected device {acts.device}, that of acts, found {packed.device}")
+        if self.categories is None:
+            self.categories = packed.categories
+        elif packed.categories is not self.categories and packed.categories != self.categories:
+            raise InputError(f"masks: expected categories {self.categories.names}, found {packed.categories.names}")
+        if acts.device != self.device:
+            if self._sums is not None:
+                raise InputError(f"acts: expected device {self.device} as before, found {acts.device}")
+            self.to(acts.device)
+        self._count(acts, packed)
+
+    def _count(self, acts: Tensor, packed: PackedMasks) -> None:
+        sums = self._sums or self._zeros()
+        arguments = CountArguments(acts, packed, self.threshold, self.grid, self._nonfinite_off)
+        place = choose_backend(self._backend, acts.device).count(arguments, sums)
+        if not self._nonfinite_off:
+            self._nonfinite.note(place, self._images, acts.shape[1])
+            if acts.device.type == "cpu":
+                self._nonfinite.check()
+        area = packed.concept_area()
+        self._concept_area = area if self._concept_area is None else self._concept_area + area
+        self._sums = sums
+        self._images += len(acts)
+
+    def _zeros(self) -> Sums:
+        assert self.categories is not None
+        return Sums.zeros(*self.threshold.shape, self.num_concepts, len(self.categories), self.device)
+
+    def compute(self) -> Counts:
+        """The counts of all batches so far.
+
+        Raises:
+            InputError: a non-finite activation, under ``nonfinite="error"``.
+        """
+        self._nonfinite.check()
+        if self.categories is None:
+            self.categories = Categories.single(self.num_concepts)
+        sums = self._sums or self._zeros()
+        area = self._concept_area
+        if area is None:
+            area = torch.zeros(self.num_concepts, dtype=torch.int64, device=self.device)
+        tensors = [sums.intersection, sums.unit_area, sums.unit_area_all]
+        if not self._several:
+            tensors = [tensor[0] for tensor in tensors]
+        intersection, unit_area, unit_area_all = (tensor.clone() for tensor in tensors)
+        return Counts(intersection, unit_area, unit_area_all, area.clone(), self.categories)
+
+    def merge(self, other: "Tally") -> "Tally":
+        """Adds what another tally of the same thresholds has counted; returns itself.
+
+        Raises:
+            InputError: the two differ in thresholds, concepts or categories.
+        """
+        if not torch.equal(self.threshold, other.threshold.to(self.device)):
+            raise InputError("merge: expected tallies of the same thresholds, found others")
+        if self.num_concepts != other.num_concepts:
+            raise InputError(f"merge: expected {self.num_concepts} concepts, found {other.num_concepts}")
+        if other._sums is None or other._concept_area is None:
+            return self
+        if self.categories is None:
+            self.categories = other.categories
+        elif self.categories != other.categories:
+            assert other.categories is not None
+            raise InputError(f"merge: expected categories {self.categories.names}, found {other.categories.names}")
+        sums = self._sums or self._zeros()
+        for name in ("intersection", "unit_area", "unit_area_all"):
+            getattr(sums, name).add_(getattr(other._sums, name).to(self.device))
+        area = other._concept_area.to(self.device)
+        self._concept_area = area if self._concept_area is None else self._concept_area + area
+        if (first := other._nonfinite.first()) is not None:
+            units = self.threshold.shape[1]
+            self._nonfinite.note(torch.tensor(first[0] * units + first[1]), self._images, units)
+        self._sums = sums
+        self._images += other._images
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted, for :meth:`load_state_dict`; tensors and plain values."""
+        sums, categories = self._sums, self.categories
+        return {
+            "threshold": self.threshold,
+            "num_concepts": self.num_concepts,
+            "categories": None if categories is None else list(categories.names),
+            "concept_category": None if categories is None else categories.of_concept,
+            "everywhere": None if categories is None else categories.everywhere,
+            "sums": None if sums is None else {name: tensor.clone() for name, tensor in vars(sums).items()},
+            "concept_area": None if self._concept_area is None else self._concept_area.clone(),
+            "images": self._images,
+            "first_nonfinite": self._nonfinite.first(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` gave.
+
+        Raises:
+            InputError: it is of other thresholds or concepts.
+        """
+        threshold = state["threshold"].to(self.device)
+        if not torch.equal(threshold, self.threshold) or state["num_concepts"] != self.num_concepts:
+            raise InputError(
+                f"state_dict: expected these thresholds {list(self.threshold.shape)} and {self.num_concepts} concepts, "
+                f"found thresholds {list(threshold.shape)} and {state['num_concepts']} concepts"
+            )
+        self.reset()
+        if state["categories"] is not None:
+            self.categories = Categories(tuple(state["categories"]), state["concept_category"], state["everywhere"])
+        if state["sums"] is not None:
+            self._sums = Sums(**{name: tensor.to(self.device, copy=True) for name, tensor in state["sums"].items()})
+            self._concept_area = state["concept_area"].to(self.device, copy=True)
+        self._images = state["images"]
+        if state["first_nonfinite"] is not None:
+            image, unit = state["first_nonfinite"]
+            units = self.threshold.shape[1]
+            self._nonfinite.note(torch.tensor(image * units + unit), 0, units)
+
+    def to(self, device: str | torch.device) -> "Tally":
+        """Moves thresholds and counters to a device; returns itself."""
+        self.threshold = self.threshold.to(device)
+        if self._sums is not None and self._concept_area is not None:
+            self._sums = Sums(**{name: tensor.to(device) for name, tensor in vars(self._sums).items()})
+            self._concept_area = self._concept_area.to(device)
+        return self

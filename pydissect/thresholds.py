@@ -1,0 +1,245 @@
+"""Exact per-unit thresholds, streaming: the quantile of a unit's activations over the whole dataset."""
+
+import warnings
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .acts import as_acts
+from .arrays import same_kind
+from .backends import Selection, choose_backend
+from .errors import InputError
+from .nonfinite import NonfiniteFlag
+
+Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
+
+_SMALLEST_SLACK = 256
+
+
+def check_quantile(quantile: object) -> tuple[list[object], bool]:
+    """The quantiles as a list, and whether a sequence of them was given.
+
+    Raises:
+        InputError: one is not a number between 0 and 1, exclusive.
+    """
+    several = isinstance(quantile, Sequence) and not isinstance(quantile, str)
+    quantiles = list(quantile) if several else [quantile]  # type: ignore[call-overload]
+    if not quantiles:
+        raise InputError("quantile: expected at least one, found none")
+    for value in quantiles:
+        try:
+            inside = not isinstance(value, bool) and 0 < Fraction(str(value)) < 1
+        except (ValueError, ZeroDivisionError):
+            inside = False
+        if not inside:
+            raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {value!r}")
+    return quantiles, several
+
+
+class ThresholdFinder:
+    """Exact thresholds from activations that come in batches.
+
+    ``T[u]`` is the ``(k + 1)``-th largest of the unit's ``n_values`` activations,
+    ``k = floor(quantile * n_values)``, so at most ``k`` of them exceed it (Bau et al.
+    2017, section 2.3). Non-finite values rank as -inf. The result does not depend
+    on the size, order or number of the batches, nor on how they are spread over
+    finders that are merged. Memory: about ``8 * U * quantile * n_values`` bytes.
+
+    Args:
+        n_values: activations of one unit over the whole dataset, ``N * h * w``; over
+            all finders that will be merged. ``compute`` checks it.
+        quantile: in (0, 1), or a sequence of several.
+        backend: see :func:`pydissect.fast_iou`.
+
+    Raises:
+        InputError: ``n_values`` is not positive, or a quantile outside (0, 1).
+    """
+
+    def __init__(self, n_values: int, quantile: Quantiles = 0.005, *, backend: str = "auto") -> None:
+        if isinstance(n_values, bool) or not isinstance(n_values, int) or n_values < 1:
+            raise InputError(f"n_values: expected a positive whole number, found {n_values!r}")
+        self.n_values = n_values
+        self.quantiles, self._several = check_quantile(quantile)
+        self._ranks = [reference.rank(q, n_values) for q in self.quantiles]
+        for q, k in zip(self.quantiles, self._ranks, strict=True):
+            if k == 0:
+                warnings.warn(
+                    f"quantile {q} of {n_values} values leaves none above the threshold; no unit will have a pixel",
+                    stacklevel=2,
+                )
+        self._backend = backend
+        self._selection: Selection | None = None
+        self._images = 0
+        self._seen = 0
+        self._nonfinite = NonfiniteFlag()
+
+    def update(self, acts: Any) -> None:
+        """Adds a batch of activations ``[N, U, h, w]``, fp32, fp16 or bf16.
+
+        Raises:
+            InputError: another shape, dtype, device or number of units than before, or more values than ``n_values``.
+        """
+        acts = as_acts(acts)
+        units = acts.shape[1]
+        seen = self._seen + acts.shape[0] * acts.shape[2] * acts.shape[3]
+        if seen > self.n_values:
+            raise InputError(f"acts: expected n_values = {self.n_values} activations a unit in all, found {seen}")
+        selection = self._selection or self._empty(units, acts.device)
+        if len(selection.fill) != units:
+            raise InputError(f"acts: expected {len(selection.fill)} units as before, found {units}")
+        if selection.values.device != acts.device:
+            raise InputError(f"acts: expected device {selection.values.device} as before, found {acts.device}")
+        self._selection = selection
+        place = choose_backend(self._backend, acts.device).select(acts, selection)
+        self._nonfinite.note(place, self._images, units)
+        self._images += acts.shape[0]
+        self._seen = seen
+
+    def merge(self, other: "ThresholdFinder") -> "ThresholdFinder":
+        """Takes up what another finder, of the same ``n_values`` and quantiles, has seen; returns itself.
+
+        Raises:
+            InputError: the two differ in ``n_values``, quantiles or number of units.
+        """
+        if (other.n_values, other._ranks) != (self.n_values, self._ranks):
+            raise InputError(
+                f"merge: expected n_values {self.n_values} and quantiles {self.quantiles}, "
+                f"found {other.n_values} and {other.quantiles}"
+            )
+        if other._selection is not None:
+            mine, theirs = self._selection, other._selection
+            if mine is None:
+                mine = self._empty(len(theirs.fill), theirs.values.device)
+            if len(mine.fill) != len(theirs.fill):
+                raise InputError(f"merge: expected {len(mine.fill)} units, found {len(theirs.fill)}")
+            joined = torch.cat([_held(mine), _held(theirs).to(mine.values.device)], dim=1)
+            self._selection = self._from_values(joined)
+        if (first := other._nonfinite.first()) is not None:
+            units = len(other._selection.fill) if other._selection else 1
+            self._nonfinite.note(torch.tensor(first[0] * units + first[1]), self._images, units)
+        self._images += other._images
+        self._seen += other._seen
+        return self
+
+    def first_nonfinite(self) -> tuple[int, int] | None:
+        """``(image, unit)`` of the first map with a non-finite value, or None."""
+        return self._nonfinite.first()
+
+    def check_finite(self) -> None:
+        """Raises an error that names image and unit if a value was not finite.
+
+        Raises:
+            InputError: as said.
+        """
+        self._nonfinite.check()
+
+    def compute(self) -> Tensor:
+        """The thresholds, ``[U]`` fp32, or ``[L, U]`` if a sequence of quantiles was given. Never -0.0.
+
+        Raises:
+            InputError: fewer values were seen than ``n_values``.
+        """
+        if self._selection is None or self._seen != self.n_values:
+            raise InputError(f"n_values: expected {self.n_values} activations a unit, found {self._seen}")
+        values = _held(self._selection)
+        missing = max(self._ranks) + 1 - values.shape[1]
+        if missing > 0:
+            values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
+        largest = values.topk(max(self._ranks) + 1, dim=1).values
+        result = torch.stack([largest[:, k] for k in self._ranks]) + 0.0  # -0.0 + 0.0 is 0.0
+        return result if self._several else result[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been seen, for :meth:`load_state_dict`."""
+        first = self._nonfinite.first()
+        return {
+            "n_values": self.n_values,
+            "quantiles": [str(q) for q in self.quantiles],
+            "values": None if self._selection is None else _held(self._selection),
+            "images": self._images,
+            "seen": self._seen,
+            "first_nonfinite": first,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` gave.
+
+        Raises:
+            InputError: it is of another ``n_values`` or other quantiles.
+        """
+        expected = (self.n_values, [str(q) for q in self.quantiles])
+        found = (state["n_values"], state["quantiles"])
+        if expected != found:
+            raise InputError(f"state_dict: expected n_values and quantiles {expected}, found {found}")
+        values = state["values"]
+        self._selection = None if values is None else self._from_values(values)
+        self._images, self._seen = state["images"], state["seen"]
+        self._nonfinite = NonfiniteFlag()
+        if state["first_nonfinite"] is not None:
+            image, unit = state["first_nonfinite"]
+            self._nonfinite.note(torch.tensor(image * len(values) + unit), 0, len(values))
+
+    def to(self, device: str | torch.device) -> "ThresholdFinder":
+        """Moves what has been seen to a device; returns itself."""
+        if self._selection is not None:
+            self._selection = self._from_values(_held(self._selection).to(device))
+        return self
+
+    def _empty(self, units: int, device: torch.device) -> Selection:
+        keep = max(self._ranks) + 1
+        return Selection(
+            values=torch.empty((units, keep + max(keep, _SMALLEST_SLACK)), device=device),
+            fill=torch.zeros(units, dtype=torch.int64, device=device),
+            bound=torch.full((units,), -torch.inf, device=device),
+            keep=keep,
+        )
+
+    def _from_values(self, values: Tensor) -> Selection:
+        """A selection that holds ``values [U, any]``, of which -inf are no values."""
+        selection = self._empty(len(values), values.device)
+        if values.shape[1] > selection.keep:
+            values = values.topk(selection.keep, dim=1).values
+            selection.bound = values[:, -1].clone()
+        else:
+            values = values.sort(dim=1, descending=True).values
+        selection.values[:, : values.shape[1]] = values
+        selection.fill = (values > -torch.inf).sum(1)
+        return selection
+
+
+def _held(selection: Selection) -> Tensor:
+    """The values held, ``[U, most held]``, filled up with -inf."""
+    width = int(selection.fill.max()) if len(selection.fill) else 0
+    places = torch.arange(width, device=selection.fill.device)
+    return torch.where(places < selection.fill[:, None], selection.values[:, :width], -torch.inf)
+
+
+def quantile_thresholds(acts: Any, quantile: Quantiles = 0.005, *, backend: str = "auto") -> Any:
+    """Exact thresholds ``T[u]`` with ``P(activation > T[u]) = quantile``.
+
+    Equivalent to ``acts.transpose(0, 1).flatten(1).sort(1, descending=True).values[:, k]``
+    with ``k = floor(quantile * N * h * w)``; non-finite values rank as -inf.
+
+    Args:
+        acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides; torch, NumPy or DLPack.
+        quantile: in (0, 1), or a sequence of several.
+        backend: see :func:`fast_iou`.
+
+    Returns:
+        fp32 ``[U]``, or ``[L, U]`` for a sequence; of the caller's kind, on the caller's device.
+
+    Raises:
+        InputError: a wrong shape, dtype or quantile, or no image.
+    """
+    tensor = as_acts(acts)
+    n_values = tensor.shape[0] * tensor.shape[2] * tensor.shape[3]
+    check_quantile(quantile)
+    if n_values == 0:
+        raise InputError(f"acts: expected at least one image, found {list(tensor.shape)}")
+    finder = ThresholdFinder(n_values, quantile, backend=backend)
+    finder.update(tensor)
+    return same_kind(acts)(finder.compute())
