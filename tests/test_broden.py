@@ -15,8 +15,8 @@ from broden_builder import IH, IW, SH, SW, BrodenBuilder, block, encode, photo
 from PIL import Image
 
 from pydissect.broden import Broden
-from pydissect.broden_pictures import resample_nearest
-from pydissect.broden_summary import CategorySummary, summarize
+from pydissect.broden.pictures import resample_nearest
+from pydissect.broden.summary import CategorySummary, summarize
 from pydissect.errors import InputError
 
 
