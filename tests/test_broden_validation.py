@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from broden_builder import SH, SW, BrodenBuilder, block, encode
 from PIL import Image
-from pydissect.broden.validation import check
 from test_broden import shared_data
+
+from pydissect.broden.validation import check
 
 
 @pytest.fixture
