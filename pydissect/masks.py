@@ -17,6 +17,9 @@ from .files import atomic_write
 from .mask_file import MaskWriter, read_masks
 from .packing import IGNORED, ImageMasks, annotated, canonical, pack_labels, row_bytes
 
+# A larger one is rather a code for "unlabelled" than the number of a concept.
+_LARGEST_LABEL = 2**24
+
 _TENSORS = {
     "bitmap_offsets": torch.int64,
     "whole_offsets": torch.int64,
@@ -132,11 +135,17 @@ class PackedMasks:
         if 0 in tensor.shape[-2:]:
             raise InputError(f"masks: expected label maps of at least one pixel, found {_describe(tensor)}")
         array = tensor.cpu().numpy()
-        array = array.reshape(len(array), -1, *array.shape[-2:])
+        if array.ndim == 3:
+            array = array[:, None]
         first = 1 if ignore_index == 0 else 0
         labels = array[array != ignore_index]
         low, high = (int(labels.min()), int(labels.max())) if labels.size else (first, first - 1)
         if num_concepts is None:
+            if high > _LARGEST_LABEL:
+                raise InputError(
+                    f"masks: expected num_concepts with labels above {_LARGEST_LABEL}, found label {high}; "
+                    "if it means unlabelled, give it as ignore_index"
+                )
             num_concepts = high - first + 1
         for label in (low, high):
             if labels.size and not first <= label < first + num_concepts:
@@ -186,10 +195,15 @@ class PackedMasks:
         """
         path = Path(path)
         tensors, metadata = read_masks(path)
-        return cls._from_file(path, tensors, metadata)
+        return cls.from_tensors(path, tensors, metadata)
 
     @classmethod
-    def _from_file(cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "PackedMasks":
+    def from_tensors(cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "PackedMasks":
+        """Checks and takes up what ``read_masks`` read from the file ``path``.
+
+        Raises:
+            InputError: damaged contents.
+        """
         def check(condition: bool, what: str) -> None:
             if not condition:
                 raise InputError(f"{path}: damaged packed masks: {what}")
@@ -260,9 +274,16 @@ class PackedMasks:
         return len(self.bitmap_ranges)
 
     def __getitem__(self, images: slice | Sequence[int] | Tensor) -> "PackedMasks":
-        """The masks of some images: a slice, or a sequence or tensor of indices."""
+        """The masks of some images: a slice, or a sequence or tensor of indices or bools.
+
+        Raises:
+            TypeError: it is something else; the masks of one image are ``masks[i : i + 1]``.
+        """
         if not isinstance(images, slice):
             images = torch.as_tensor(images, device=self.device)
+            images = images.long() if images.numel() == 0 else images
+            if images.ndim != 1:
+                raise TypeError(f"masks: expected a slice or a sequence of indices, found {images.tolist()!r}")
         return self._replace(
             bitmap_ranges=self.bitmap_ranges[images],
             whole_ranges=self.whole_ranges[images],

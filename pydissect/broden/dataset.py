@@ -3,8 +3,10 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,9 @@ from .index import Annotation, read_index
 from .labels import Concept, known_labels, read_categories, read_concepts
 from .pictures import read_label_map, read_photo, resample_nearest
 from .tables import at
+
+if TYPE_CHECKING:
+    from ..masks import PackedMasks
 
 
 class Broden:
@@ -66,6 +71,17 @@ class Broden:
     def images(self) -> "Images":
         """The photos as a sequence of `[H, W, 3]` uint8 arrays, all of `image_size`."""
         return Images(self, self.image_size)
+
+    @property
+    def masks(self) -> "PackedMasks":
+        """The packed concept masks of the rows, `[N, C, sh, sw]`; packed on first use and kept in a cache.
+
+        Raises:
+            InputError: a label PNG is missing or wrong; see `read_labels`.
+        """
+        from ..mask_cache import cached_masks
+
+        return cached_masks(self, workers=os.cpu_count() or 1)
 
     def read_image(self, i: int, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
         """Read the photo of row `i`.
@@ -121,27 +137,41 @@ class Broden:
         Raises:
             InputError: a picture that index.csv names is not there.
         """
+        return self._digest(lambda status: str(status.st_size))
+
+    def fingerprint(self) -> str:
+        """Like `sha256`, with the time of each picture's last change too: how a cache notices a change.
+
+        Returns:
+            64 hexadecimal digits.
+
+        Raises:
+            InputError: a picture that index.csv names is not there.
+        """
+        return self._digest(lambda status: f"{status.st_size}\0{status.st_mtime_ns}")
+
+    def _digest(self, describe: Callable[[os.stat_result], str]) -> str:
         digest = hashlib.sha256()
         for path in self._files.tables(self.categories):
             content = path.read_bytes()
             digest.update(f"{path.name}\0{len(content)}\0".encode())
             digest.update(content)
-        sizes: dict[str, int] = {}
+        pictures: dict[str, str] = {}
         for row in self._all_rows:
             for name, column in ((row.image, "image"), *zip(row.bitmaps, row.columns, strict=True)):
-                if name not in sizes:
-                    sizes[name] = self._size(row, name, column)
-        for name, size in sorted(sizes.items()):
-            digest.update(f"{name}\0{size}\0".encode())
+                if name not in pictures:
+                    pictures[name] = describe(self._status(row, name, column))
+        for name, description in sorted(pictures.items()):
+            digest.update(f"{name}\0{description}\0".encode())
         return digest.hexdigest()
 
-    def _size(self, row: Annotation, name: str, column: str) -> int:
+    def _status(self, row: Annotation, name: str, column: str) -> os.stat_result:
         try:
             # Quicker than to resolve the links of 250,000 files, and nothing is read.
-            return os.stat(f"{self._files.images}/{name}").st_size  # noqa: PTH116
+            return os.stat(f"{self._files.images}/{name}")  # noqa: PTH116
         except OSError:
             # For its message, which tells a missing file from a forbidden one.
-            return self._files.picture(name, at(self._index_csv, row.line, column)).stat().st_size
+            return self._files.picture(name, at(self._index_csv, row.line, column)).stat()
 
     def _select(self, split: str) -> tuple[Annotation, ...]:
         if split == "all":

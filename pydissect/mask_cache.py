@@ -1,0 +1,142 @@
+"""The packed masks of a dataset, made once and kept in a file that notices when the dataset changed.
+
+The files lie in ``$PYDISSECT_CACHE``, or in pydissect's folder of the user's cache.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+
+from .broden import Broden
+from .categories import Categories
+from .errors import InputError
+from .files import atomic_write
+from .mask_file import MaskWriter, read_masks
+from .masks import PackedMasks
+from .packing import IGNORED, UNKNOWN, ImageMasks, pack_labels
+from .parallel import ordered_map
+from .progress import Progress, silent
+
+_AHEAD = 64  # rows decoded before the first is written
+
+
+def cache_folder() -> Path:
+    """Where the mask files are kept."""
+    return Path(os.environ.get("PYDISSECT_CACHE") or user_cache_path("pydissect"))
+
+
+def dataset_categories(data: Broden) -> Categories:
+    """The categories of a dataset, on its concept axis."""
+    places = {name: place for place, name in enumerate(data.categories)}
+    of_concept = torch.tensor([places[concept.category] for concept in data.concepts], dtype=torch.int64)
+    return Categories(data.categories, of_concept)
+
+
+def pack_dataset(
+    data: Broden,
+    path: Path,
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    progress: Progress = silent,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Packs the label PNGs of a dataset into a mask file, written as they are decoded.
+
+    Args:
+        data: the dataset.
+        path: of the file to write; it appears when it is complete.
+        limit: pack the first so many rows only.
+        workers: threads that decode.
+        progress: told of every row.
+        metadata: more text to keep in the file.
+
+    Raises:
+        InputError: a picture or a label that is wrong; nothing is written then.
+    """
+    lookup = np.full(max(concept.number for concept in data.concepts) + 1, UNKNOWN, np.int32)
+    lookup[0] = IGNORED
+    for concept in data.concepts:
+        lookup[concept.number] = concept.index
+
+    def pack(i: int) -> ImageMasks:
+        maps, whole = data.read_labels(i)
+        return pack_labels(maps, lookup, lookup[list(whole)])
+
+    total = len(data) if limit is None else min(limit, len(data))
+    with atomic_write(path) as file, closing(ordered_map(pack, range(total), workers, _AHEAD)) as images:
+        writer = MaskWriter(file, data.mask_size, dataset_categories(data), metadata)
+        for done, image in enumerate(images, start=1):
+            writer.append(image)
+            progress("packing masks", done, total)
+        writer.finish()
+
+
+def cached_masks(
+    data: Broden, *, limit: int | None = None, workers: int = 1, progress: Progress = silent
+) -> PackedMasks:
+    """The packed masks of a dataset, memory-mapped; from the cache if they are there and the dataset is unchanged.
+
+    Args:
+        data: the dataset.
+        limit: the first so many rows only.
+        workers: threads that decode, where the masks have to be packed.
+        progress: told of every row that is packed.
+
+    Raises:
+        InputError: a picture or a label that is wrong.
+    """
+    total = len(data) if limit is None else min(limit, len(data))
+    fingerprint = data.fingerprint()
+    for rows in dict.fromkeys((len(data), total)):
+        masks = _load(_cache_path(data, rows), fingerprint)
+        if masks is not None:
+            return masks[:total]
+    path = _cache_path(data, total)
+    metadata = {"dataset": fingerprint}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        pack_dataset(data, path, limit=limit, workers=workers, progress=progress, metadata=metadata)
+        return PackedMasks.load(path)
+    warnings.warn(
+        f"{path.parent} cannot be written, so the packed masks are not kept; set PYDISSECT_CACHE to another folder",
+        stacklevel=2,
+    )
+    with tempfile.TemporaryDirectory(prefix="pydissect-") as folder:
+        path = Path(folder) / "masks.safetensors"
+        pack_dataset(data, path, limit=limit, workers=workers, progress=progress, metadata=metadata)
+        # The map outlives the file's name.
+        return PackedMasks.load(path)
+
+
+def cached_path(data: Broden) -> Path:
+    """Where the cache keeps, or would keep, the masks of a dataset."""
+    return _cache_path(data, len(data))
+
+
+def _cache_path(data: Broden, rows: int) -> Path:
+    # One file for a folder and split, replaced when the dataset changes.
+    key = hashlib.sha256(f"{data.folder}\0{data.split}\0{rows}".encode()).hexdigest()[:16]
+    return cache_folder() / f"masks-{key}.safetensors"
+
+
+def _load(path: Path, fingerprint: str) -> PackedMasks | None:
+    if not path.exists():
+        return None
+    try:
+        tensors, metadata = read_masks(path)
+        return PackedMasks.from_tensors(path, tensors, metadata) if metadata.get("dataset") == fingerprint else None
+    except InputError:
+        # Damaged, or of another version: packed anew, which replaces it.
+        return None
