@@ -18,7 +18,7 @@ from .errors import InputError
 def as_tensor(array: Any, name: str) -> Tensor:
     """A torch view of ``array``, on its own device.
 
-    Only a NumPy array with a negative stride, or of another byte order than the machine's, is copied.
+    Only a NumPy array with a negative stride, of unaligned fields or of another byte order than the machine's is copied.
 
     Args:
         array: a torch tensor, a NumPy array, or an object with ``__dlpack__``.
@@ -34,7 +34,8 @@ def as_tensor(array: Any, name: str) -> Tensor:
     try:
         if isinstance(array, np.ndarray | np.generic):
             view = np.asarray(array, dtype=array.dtype.newbyteorder("="))
-            if any(stride < 0 for stride in view.strides):
+            # Of what NumPy can view, torch cannot: negative strides, parts of elements, unaligned memory.
+            if not view.flags.aligned or any(stride < 0 or stride % view.itemsize for stride in view.strides):
                 view = view.copy()
             with warnings.catch_warnings():
                 # Read-only memory is fine: nothing here writes to an argument.

@@ -62,9 +62,11 @@ class ReceptiveField:
     image: float | tuple[float, float]
 
     def __post_init__(self) -> None:
-        _pair(self.offset, "offset", positive=False)
-        _pair(self.stride, "stride", positive=True)
-        _pair(self.image, "image", positive=True)
+        for name in ("offset", "stride", "image"):
+            value = getattr(self, name)
+            pair = _pair(value, name, positive=name != "offset")
+            # Lists and integers become tuples and floats, so that equal fields are hashed and printed alike.
+            object.__setattr__(self, name, pair if isinstance(value, (tuple, list)) else pair[0])
 
     def __str__(self) -> str:
         """The form that the command line takes, followed by the image's size."""

@@ -76,7 +76,8 @@ def fast_iou(
 
     Equivalent, up to the rounding of the interpolation, to::
 
-        T = torch.quantile(acts.float().transpose(0, 1).flatten(1), 1 - quantile, dim=1)
+        values = acts.float().transpose(0, 1).flatten(1)
+        T = values.sort(dim=1, descending=True).values[:, int(quantile * values.shape[1])]
         on = F.interpolate(acts.float(), (H, W), mode="bilinear") > T[:, None, None]
         both = torch.einsum("nuyx,ncyx->uc", on.double(), masks.double())
         iou = both / (on.sum((0, 2, 3))[:, None] + masks.sum((0, 2, 3)) - both)

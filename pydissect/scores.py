@@ -60,12 +60,16 @@ def label_by_category(category_concept: Tensor, category_iou: Tensor, categories
     """
     if category_iou.shape[1] == 0:
         none = torch.full((len(category_iou),), -1)
-        return UnitLabels(none, category_iou.new_zeros(len(category_iou)), category_concept, category_iou, categories)
+        return UnitLabels(
+            none, category_iou.new_zeros(len(category_iou)), category_concept, category_iou, categories
+        )
     iou = category_iou.amax(1)
     candidates = (category_iou == iou[:, None]) & (category_concept >= 0)
     beyond = torch.iinfo(torch.int64).max
     concept = torch.where(candidates, category_concept, beyond).amin(1)
-    return UnitLabels(torch.where(concept == beyond, -1, concept), iou, category_concept, category_iou, categories)
+    return UnitLabels(
+        torch.where(concept == beyond, -1, concept), iou, category_concept, category_iou, categories
+    )
 
 
 @dataclass(frozen=True)

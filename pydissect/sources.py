@@ -88,7 +88,9 @@ class BrodenSource:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
         # Two batches: one to be taken, one to be ready after it.
         ahead = 2 * self._batch_size
-        with closing(ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead)) as pictures:
+        with closing(
+            ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead)
+        ) as pictures:
             for begin in range(0, self.num_images, self._batch_size):
                 batch = np.stack(list(islice(pictures, self._batch_size)))
                 images = self._normalization(torch.from_numpy(batch).permute(0, 3, 1, 2))
@@ -152,7 +154,9 @@ class IterableSource:
         for images, masks in self._raw():
             packed = as_masks(masks, self.categories, len(self.concepts))
             if len(packed) != len(images):
-                raise InputError(f"data: expected masks of the batch's {len(images)} images, found {len(packed)}")
+                raise InputError(
+                    f"data: expected masks of the batch's {len(images)} images, found {len(packed)}"
+                )
             yield images, packed
 
     def image_name(self, i: int) -> str:

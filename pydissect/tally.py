@@ -28,10 +28,10 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
         InputError: another shape, or NaN.
     """
     if isinstance(threshold, (int, float)) and not isinstance(threshold, bool):
-        threshold = torch.tensor([float(threshold)] * (units or 1), dtype=torch.float64)
+        threshold = torch.tensor(float(threshold), dtype=torch.float64)
     tensor = as_tensor(threshold, "threshold")
     if tensor.ndim == 0:
-        tensor = tensor.expand(units or 1)
+        tensor = tensor.expand(1 if units is None else units)
     if not (tensor.is_floating_point() or tensor.dtype in (torch.int32, torch.int64)) or tensor.ndim > 2:
         raise InputError(
             "threshold: expected a number, [U] or [L, U], "
@@ -39,7 +39,9 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
         )
     if units is not None and tensor.shape[-1] != units:
         raise InputError(f"threshold: expected one for each of the {units} units, found shape {list(tensor.shape)}")
-    levels = tensor.float().reshape(-1, tensor.shape[-1]).contiguous()
+    levels = torch.atleast_2d(tensor.float()).contiguous()
+    if len(levels) == 0:
+        raise InputError(f"threshold: expected at least one level, found shape {list(tensor.shape)}")
     if levels.isnan().any():
         level, unit = levels.isnan().nonzero()[0].tolist()
         raise InputError(f"threshold: expected no NaN, found one for unit {unit}" + (f" of level {level}" if level else ""))
@@ -57,8 +59,8 @@ class Tally:
             masks and label maps.
         grid: ``"half_pixel"``, ``"align_corners"`` or a :class:`ReceptiveField`.
         nonfinite: ``"error"`` refuses NaN, infinite and huge (``>= 2**126``) activations
-            (``compute`` names unit and image; on the CPU ``update`` does, and the batch is
-            not counted), ``"off"`` counts a pixel with such a corner as off.
+            (``compute`` names unit and image; on the CPU ``update`` does so at once; the tally
+            then gives no counts until ``reset``), ``"off"`` counts a pixel with such a corner as off.
         backend: see :func:`pydissect.fast_iou`.
 
     Raises:
@@ -77,14 +79,15 @@ class Tally:
     ) -> None:
         self.threshold, self._several = as_levels(threshold)
         self.num_concepts = num_concepts
-        self.categories = None if categories is None else as_categories(categories, num_concepts)
+        self._given_categories = None if categories is None else as_categories(categories, num_concepts)
         self.grid = check_grid(grid)
         self._nonfinite_off = check_policy(nonfinite)
         self._backend = backend
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all that was counted."""
+        """Forgets all that was counted, and categories that came with the masks."""
+        self.categories = self._given_categories
         self._sums: Sums | None = None
         self._concept_area: Tensor | None = None
         self._images = 0
@@ -166,12 +169,17 @@ class Tally:
         """Adds what another tally of the same thresholds has counted; returns itself.
 
         Raises:
-            InputError: the two differ in thresholds, concepts or categories.
+            InputError: the two differ in thresholds, grid, concepts or categories.
         """
         if not torch.equal(self.threshold, other.threshold.to(self.device)):
             raise InputError("merge: expected tallies of the same thresholds, found others")
         if self.num_concepts != other.num_concepts:
             raise InputError(f"merge: expected {self.num_concepts} concepts, found {other.num_concepts}")
+        if self.grid != other.grid:
+            raise InputError(f"merge: expected grid {self.grid}, found {other.grid}")
+        if (first := other._nonfinite.first()) is not None:
+            units = self.threshold.shape[1]
+            self._nonfinite.note(torch.tensor(first[0] * units + first[1]), self._images, units)
         if other._sums is None or other._concept_area is None:
             return self
         if self.categories is None:
@@ -184,9 +192,6 @@ class Tally:
             getattr(sums, name).add_(getattr(other._sums, name).to(self.device))
         area = other._concept_area.to(self.device)
         self._concept_area = area if self._concept_area is None else self._concept_area + area
-        if (first := other._nonfinite.first()) is not None:
-            units = self.threshold.shape[1]
-            self._nonfinite.note(torch.tensor(first[0] * units + first[1]), self._images, units)
         self._sums = sums
         self._images += other._images
         return self
@@ -196,6 +201,7 @@ class Tally:
         sums, categories = self._sums, self.categories
         return {
             "threshold": self.threshold,
+            "grid": repr(self.grid),
             "num_concepts": self.num_concepts,
             "categories": None if categories is None else list(categories.names),
             "concept_category": None if categories is None else categories.of_concept,
@@ -210,17 +216,25 @@ class Tally:
         """Restores what :meth:`state_dict` gave.
 
         Raises:
-            InputError: it is of other thresholds or concepts.
+            InputError: it is of other thresholds, grid, concepts or categories.
         """
         threshold = state["threshold"].to(self.device)
+        if state["grid"] != repr(self.grid):
+            raise InputError(f"state_dict: expected grid {self.grid!r}, found {state['grid']}")
         if not torch.equal(threshold, self.threshold) or state["num_concepts"] != self.num_concepts:
             raise InputError(
                 f"state_dict: expected these thresholds {list(self.threshold.shape)} and {self.num_concepts} concepts, "
                 f"found thresholds {list(threshold.shape)} and {state['num_concepts']} concepts"
             )
-        self.reset()
+        categories = None
         if state["categories"] is not None:
-            self.categories = Categories(tuple(state["categories"]), state["concept_category"], state["everywhere"])
+            categories = Categories(tuple(state["categories"]), state["concept_category"], state["everywhere"])
+            if self._given_categories not in (None, categories):
+                raise InputError(
+                    f"state_dict: expected categories {self._given_categories.names}, found {categories.names}"
+                )
+        self.reset()
+        self.categories = categories or self._given_categories
         if state["sums"] is not None:
             self._sums = Sums(**{name: tensor.to(self.device, copy=True) for name, tensor in state["sums"].items()})
             self._concept_area = state["concept_area"].to(self.device, copy=True)

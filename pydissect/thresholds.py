@@ -18,6 +18,7 @@ from .nonfinite import NonfiniteFlag
 Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
 
 _SMALLEST_SLACK = 256
+_NEGATIVE_ZERO = -(2**31)  # the bits of -0.0
 
 
 def check_quantile(quantile: object) -> tuple[list[object], bool]:
@@ -149,8 +150,11 @@ class ThresholdFinder:
         missing = max(self._ranks) + 1 - values.shape[1]
         if missing > 0:
             values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
-        largest = values.topk(max(self._ranks) + 1, dim=1).values
-        result = torch.stack([largest[:, k] for k in self._ranks]) + 0.0  # -0.0 + 0.0 is 0.0
+        largest = _largest(values, max(self._ranks) + 1)
+        result = torch.stack([largest[:, k] for k in self._ranks])
+        # By its bits: with subnormals flushed, adding 0.0 would lose more than the sign of -0.0.
+        bits = result.view(torch.int32)
+        result = torch.where(bits == _NEGATIVE_ZERO, 0, bits).view(torch.float32)
         return result if self._several else result[0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -202,13 +206,25 @@ class ThresholdFinder:
         """A selection that holds ``values [U, any]``, of which -inf are no values."""
         selection = self._empty(len(values), values.device)
         if values.shape[1] > selection.keep:
-            values = values.topk(selection.keep, dim=1).values
+            values = _largest(values, selection.keep)
             selection.bound = values[:, -1].clone()
         else:
-            values = values.sort(dim=1, descending=True).values
+            values = _largest(values, values.shape[1])
         selection.values[:, : values.shape[1]] = values
         selection.fill = (values > -torch.inf).sum(1)
         return selection
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """The ``count`` largest of each row, falling; ``values`` fp32 without NaN.
+
+    Ordered as integers, for the calling program may have asked torch to flush subnormals to zero.
+    """
+
+    def swap(bits: Tensor) -> Tensor:  # its own inverse
+        return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+    return swap(swap(values.contiguous().view(torch.int32)).topk(count, dim=1).values).view(torch.float32)
 
 
 def _held(selection: Selection) -> Tensor:

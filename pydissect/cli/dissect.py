@@ -1,0 +1,245 @@
+"""``pydissect dissect``."""
+
+import dataclasses
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.text import Text
+
+from ..backends import backend_names
+from ..broden import Broden
+from ..dissection import check_output
+from ..errors import InputError
+from ..grids import parse_grid
+from ..models import sha256_file
+from ..normalize import Normalization
+from ..pipeline import BATCH_SIZE, default_workers, dissect
+from ..scores import IOU_THRESHOLD
+from .console import Command, out, plain, progress_bar
+from .model_options import model_options, open_model
+from .tables import layer_tables
+
+
+@click.command(
+    cls=Command,
+    epilog="Example: pydissect dissect --data broden1_224 --model torchvision.models:alexnet --weights alexnet.pt "
+    "--layer features.10 --out results/alexnet",
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Dataset in Broden's format.",
+)
+@model_options
+@click.option(
+    "--layer",
+    "layers",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="Module to dissect, by its dotted name; several times for several. `pydissect layers` lists them.",
+)
+@click.option(
+    "--out",
+    "output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Folder to make for the results.",
+)
+@click.option(
+    "--quantile",
+    default="0.005",
+    show_default=True,
+    metavar="Q",
+    help="Share of a unit's activations that lie above its threshold.",
+)
+@click.option(
+    "--iou-threshold",
+    type=click.FloatRange(0, 1),
+    default=IOU_THRESHOLD,
+    show_default=True,
+    metavar="IOU",
+    help="A unit whose best IoU exceeds this is a detector.",
+)
+@click.option(
+    "--union",
+    type=click.Choice(["category", "all"]),
+    default="category",
+    show_default=True,
+    help="Images over which a unit's area is summed: those annotated for the concept's category (the paper), or all.",
+)
+@click.option(
+    "--grid",
+    default="half_pixel",
+    show_default=True,
+    metavar="GRID",
+    help="Where activations lie in the image: half_pixel, align_corners, or receptive_field:OFFSET,STRIDE in pixels of "
+    "the network's input.",
+)
+@click.option(
+    "--normalize",
+    default="imagenet",
+    show_default=True,
+    metavar="HOW",
+    help="What the network expects: none (RGB in [0, 1]), imagenet, caffe (BGR, 0 to 255, less 104/117/123), or "
+    "M,M,M/S,S,S. A wrong one ruins the result silently.",
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(1),
+    metavar="PIXELS",
+    help="Height and width to which pictures are resized.  [default: those of the dataset]",
+)
+@click.option("--split", default="all", show_default=True, metavar="SPLIT", help="all, train or val.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images only.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=BATCH_SIZE,
+    show_default=True,
+    metavar="N",
+    help="Images a forward pass.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Threads that decode pictures beside the model.  [default: one a processor, at most 8]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Threads of the model and the counting.  [default: torch's]",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="D",
+    help="Device of the model, such as cpu or cuda:0.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", *backend_names()]),
+    default="auto",
+    show_default=True,
+    help="What counts. All give the same integers.",
+)
+@click.option(
+    "--nonfinite",
+    type=click.Choice(["error", "off"]),
+    default="error",
+    show_default=True,
+    help="What to do about NaN and infinite activations: stop, or count them as off.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the results in OUT, if it holds some.")
+def dissect_command(
+    data: Path,
+    model: str,
+    weights: Path | None,
+    unsafe_weights: bool,
+    layers: tuple[str, ...],
+    output: Path,
+    quantile: str,
+    iou_threshold: float,
+    union: str,
+    grid: str,
+    normalize: str,
+    input_size: int | None,
+    split: str,
+    limit: int | None,
+    batch_size: int,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    backend: str,
+    nonfinite: str,
+    overwrite: bool,
+) -> None:
+    """Label every unit of a network's layers with the visual concept it detects.
+
+    Writes OUT/run.json and, for each layer, OUT/layers/LAYER/units.csv (a row a unit),
+    concepts.csv (a row a concept) and counts.safetensors (the integers behind the IoU).
+    """
+    arguments = {name: _plain_value(value) for name, value in click.get_current_context().params.items()}
+    begin = time.perf_counter()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    check_output(output, overwrite)
+    normalization = Normalization.parse(normalize)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    dataset = Broden(data, split)
+    size = (input_size, input_size) if input_size else dataset.image_size
+    network = open_model(model, weights, unsafe_weights)
+    with progress_bar() as progress:
+        result = dissect(
+            network,
+            dataset,
+            layers,
+            quantile=_number(quantile),
+            iou_threshold=iou_threshold,
+            union=union,
+            grid=parse_grid(grid, size),
+            normalize=normalize,
+            input_size=size,
+            limit=limit,
+            batch_size=batch_size,
+            workers=default_workers() if workers is None else workers,
+            device=_device(device),
+            backend=backend,
+            nonfinite=nonfinite,
+            progress=progress,
+        )
+    facts = {
+        "started": started,
+        "arguments": arguments,
+        "dataset": {"folder": str(dataset.folder), "split": split, "sha256": dataset.sha256()},
+        "weights": None if weights is None else {"file": str(weights), "sha256": sha256_file(weights)},
+        **result.run,
+    }
+    facts["seconds"] = {**result.run["seconds"], "total": round(time.perf_counter() - begin, 3)}
+    result = dataclasses.replace(result, run=facts)
+    result.save(output, overwrite)
+
+    console = out()
+    for name in result:
+        console.print(layer_tables(result[name]))
+    seconds = facts["seconds"]["total"]
+    console.print(
+        Text(
+            f"{facts['images']:,} images, normalize {normalization}, {facts['memory_format']}, backend "
+            f"{facts['backend']}, {seconds:.1f} s\nresults: {plain(output)}/layers/*/units.csv"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain_value(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {text!r}") from None
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise InputError(f"device: expected one such as cpu, cuda or cuda:1, found {text!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device: {text!r} cannot be used: torch finds no CUDA device")
+    return device

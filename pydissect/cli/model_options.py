@@ -1,0 +1,47 @@
+"""The options that name a model, shared by the commands that take one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from torch import nn
+
+from ..models import build_model, load_weights
+
+_OPTIONS = (
+    click.option(
+        "--model",
+        required=True,
+        metavar="SPEC",
+        help="FILE.py:FACTORY or package.module:factory: a function without arguments (or a class) that makes the "
+        "network, such as torchvision.models:alexnet.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Weights to load: safetensors, or a torch.save file of a state dict. Without it, those that the factory "
+        "gives.",
+    ),
+    click.option(
+        "--unsafe-weights",
+        is_flag=True,
+        help="Unpickle whatever --weights holds; runs code that it brings along.",
+    ),
+)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--model``, ``--weights`` and ``--unsafe-weights`` to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def open_model(model: str, weights: Path | None, unsafe_weights: bool) -> nn.Module:
+    """The model that the options name, with its weights."""
+    network = build_model(model)
+    if weights is not None:
+        load_weights(network, weights, unsafe=unsafe_weights)
+    return network
