@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "lerp.hpp"
 #include "maps.hpp"
@@ -32,23 +33,44 @@ struct Workspace {
   uint32_t* totals;      // [blocks * kMaskBlock]
 };
 
+// Four words of four masks, transposed: rows[i] has word i of masks a, b, c, d.
+template <class Isa>
+void transpose_words(uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t rows[4]) {
+  constexpr uint64_t kEven = 0x0000ffff0000ffffu, kLow = 0xffffffffu;
+  const uint64_t ab_even = (a & kEven) | (b & kEven) << 16, ab_odd = (a >> 16 & kEven) | (b & ~kEven);
+  const uint64_t cd_even = (c & kEven) | (d & kEven) << 16, cd_odd = (c >> 16 & kEven) | (d & ~kEven);
+  rows[0] = (ab_even & kLow) | cd_even << 32;
+  rows[1] = (ab_odd & kLow) | cd_odd << 32;
+  rows[2] = ab_even >> 32 | (cd_even & ~kLow);
+  rows[3] = ab_odd >> 32 | (cd_odd & ~kLow);
+}
+
 // The image's masks with the words of one place side by side, and after them a mask that is
 // full, whose count is the unit's area. Returns the number of blocks.
 template <class Isa>
 int lay_out_masks(const Masks& masks, const Geometry& geometry, int64_t n, uint16_t* table) {
   const int64_t places = static_cast<int64_t>(geometry.H) * geometry.words;
-  const int64_t begin = masks.bitmap_ranges[2 * n], end = masks.bitmap_ranges[2 * n + 1];
-  const int count = static_cast<int>(end - begin);
+  const int64_t begin = masks.bitmap_ranges[2 * n];
+  const int count = static_cast<int>(masks.bitmap_ranges[2 * n + 1] - begin);
+  const uint16_t* bitmaps = masks.bitmaps + begin * places;
   const int blocks = count / kMaskBlock + 1;
-  for (int block = 0; block < blocks; ++block) {
-    const uint16_t* source = masks.bitmaps + (begin + block * kMaskBlock) * places;
-    const int columns = std::min(count - block * kMaskBlock, kMaskBlock);
-    uint16_t* row = table + block * places * kMaskBlock;
-    for (int64_t place = 0; place < places; ++place, row += kMaskBlock) {
-      for (int m = 0; m < columns; ++m) row[m] = source[m * places + place];
-      for (int m = columns; m < kMaskBlock; ++m) row[m] = 0;
-      if (columns < kMaskBlock) row[columns] = 0xffff;
-    }
+  for (int mask = 0; mask < blocks * kMaskBlock; mask += 4) {
+    uint16_t* column = table + mask / kMaskBlock * places * kMaskBlock + mask % kMaskBlock;
+    // The words of four places, or of the last ones, of mask + i.
+    const auto read = [&](int i, int64_t place, auto words) {
+      uint64_t bits = mask + i == count ? ~uint64_t{0} : 0;
+      if (mask + i < count) std::memcpy(&bits, bitmaps + (mask + i) * places + place, words * sizeof(uint16_t));
+      return bits;
+    };
+    const auto lay_out = [&](int64_t place, auto words) {
+      uint64_t rows[4];
+      transpose_words<Isa>(read(0, place, words), read(1, place, words), read(2, place, words),
+                           read(3, place, words), rows);
+      for (int i = 0; i < words; ++i) std::memcpy(column + (place + i) * kMaskBlock, &rows[i], sizeof rows[i]);
+    };
+    int64_t place = 0;
+    for (; place + 4 <= places; place += 4) lay_out(place, std::integral_constant<int, 4>());
+    if (place < places) lay_out(place, static_cast<int>(places - place));
   }
   return blocks;
 }
@@ -67,50 +89,68 @@ bool any_bit(const uint64_t* bits, int64_t begin, int64_t end) {
   return false;
 }
 
-// Interpolates the live words of a map and keeps, for each level, those with a pixel above it.
+// The bits begin .. begin + count (at most 64) of a row of bits.
+template <class Isa>
+uint64_t bits_at(const uint64_t* bits, int64_t begin, int count) {
+  const int shift = begin & 63;
+  uint64_t chunk = bits[begin >> 6] >> shift;
+  if (shift) chunk |= bits[(begin >> 6) + 1] << (64 - shift);
+  return count < 64 ? chunk & ((uint64_t{1} << count) - 1) : chunk;
+}
+
+// Interpolates the pixels of one word, between the source rows `top` and `bottom`, for every pixel
+// row there, and appends what has a pixel above a level.
+template <class Isa>
+void find_pixels(const float* top, const float* bottom, int word, int row_begin, int row_end,
+                 const Geometry& geometry, const float* thresholds, int64_t threshold_stride, int levels,
+                 const Workspace& workspace) {
+  using Lanes = typename Isa::Lanes;
+  const int64_t places = static_cast<int64_t>(geometry.H) * geometry.words;
+  const int first = geometry.first[word], span = geometry.last[word] - first + 1;
+  const int32_t* left = geometry.left + word * kWord;
+  const int32_t* right = geometry.right + word * kWord;
+  Lanes top_left, top_right, bottom_left, bottom_right;
+  Isa::gather(top + first, span, left, right, top_left, top_right);
+  Isa::gather(bottom + first, span, left, right, bottom_left, bottom_right);
+  const Lanes tx = Isa::load(geometry.fraction + word * kWord);
+  for (int row = row_begin; row < row_end; ++row) {
+    const Lanes ty = Isa::broadcast(geometry.row_fraction[row]);
+    const Lanes value = lerp(lerp(top_left, bottom_left, ty), lerp(top_right, bottom_right, ty), tx);
+    for (int level = 0; level < levels; ++level) {
+      const uint16_t bits = Isa::greater(value, thresholds[level * threshold_stride]) & geometry.lanes[word];
+      int32_t& count = workspace.word_counts[level];
+      workspace.word_places[level * places + count] = row * geometry.words + word;
+      workspace.word_bits[level * places + count] = bits;
+      count += bits != 0;
+    }
+  }
+}
+
+// Finds the words of a map that have a pixel above each level: those between two source rows of
+// which a value that the word reads exceeds the lowest level, and no others, can have one.
 template <class Isa>
 void find_words(const float* map, int h, int w, const Geometry& geometry, const float* thresholds,
                 int64_t threshold_stride, int levels, const Workspace& workspace) {
-  using Lanes = typename Isa::Lanes;
-  const int64_t places = static_cast<int64_t>(geometry.H) * geometry.words;
+  const uint64_t* hot = workspace.hot;
+  const bool narrow = w <= 64;
   for (int level = 0; level < levels; ++level) workspace.word_counts[level] = 0;
-  bool above = any_bit<Isa>(workspace.hot, 0, w);
+  uint64_t above = narrow ? bits_at<Isa>(hot, 0, w) : any_bit<Isa>(hot, 0, w);
   for (int y = 0; y < h; ++y) {
     const int below_row = std::min(y + 1, h - 1);
-    const bool below = any_bit<Isa>(workspace.hot, static_cast<int64_t>(below_row) * w,
-                                    static_cast<int64_t>(below_row + 1) * w);
-    const bool live = above || below;
+    const int64_t top = static_cast<int64_t>(y) * w, bottom = static_cast<int64_t>(below_row) * w;
+    const uint64_t below = narrow ? bits_at<Isa>(hot, bottom, w) : any_bit<Isa>(hot, bottom, bottom + w);
+    const uint64_t either = above | below;
     above = below;
     const int row_begin = geometry.row_first[y], row_end = geometry.row_first[y + 1];
-    if (!live || row_begin == row_end) continue;
-    const float* top = map + static_cast<int64_t>(y) * w;
-    const float* bottom = map + static_cast<int64_t>(below_row) * w;
+    if (!either || row_begin == row_end) continue;
     for (int word = 0; word < geometry.words; ++word) {
-      const int first = geometry.first[word], last = geometry.last[word];
-      const int64_t top_bit = static_cast<int64_t>(y) * w, bottom_bit = static_cast<int64_t>(below_row) * w;
-      if (!any_bit<Isa>(workspace.hot, top_bit + first, top_bit + last + 1) &&
-          !any_bit<Isa>(workspace.hot, bottom_bit + first, bottom_bit + last + 1)) {
-        continue;
-      }
-      const int32_t* left = geometry.left + word * kWord;
-      const int32_t* right = geometry.right + word * kWord;
-      const int span = last - first + 1;
-      Lanes top_left, top_right, bottom_left, bottom_right;
-      Isa::gather(top + first, span, left, right, top_left, top_right);
-      Isa::gather(bottom + first, span, left, right, bottom_left, bottom_right);
-      const Lanes tx = Isa::load(geometry.fraction + word * kWord);
-      for (int row = row_begin; row < row_end; ++row) {
-        const Lanes ty = Isa::broadcast(geometry.row_fraction[row]);
-        const Lanes value = lerp(lerp(top_left, bottom_left, ty), lerp(top_right, bottom_right, ty), tx);
-        for (int level = 0; level < levels; ++level) {
-          const uint16_t bits =
-              Isa::greater(value, thresholds[level * threshold_stride]) & geometry.lanes[word];
-          int32_t& count = workspace.word_counts[level];
-          workspace.word_places[level * places + count] = row * geometry.words + word;
-          workspace.word_bits[level * places + count] = bits;
-          count += bits != 0;
-        }
-      }
+      const int first = geometry.first[word], end = geometry.last[word] + 1;
+      const bool live = narrow ? (either & geometry.columns[word]) != 0
+                               : any_bit<Isa>(hot, top + first, top + end) ||
+                                     any_bit<Isa>(hot, bottom + first, bottom + end);
+      if (!live) continue;
+      find_pixels<Isa>(map + top, map + bottom, word, row_begin, row_end, geometry, thresholds, threshold_stride,
+                       levels, workspace);
     }
   }
 }

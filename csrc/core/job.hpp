@@ -39,6 +39,7 @@ struct Geometry {
   const float* row_fraction;  // [H]
   const int32_t* first;       // [words]: first source column that a word reads
   const int32_t* last;        // [words]: the last, inclusive
+  const uint64_t* columns;    // [words]: the source columns first .. last as bits, for maps of at most 64 columns
   const int32_t* left;        // [words, 16]: source column of each pixel, less the word's first
   const int32_t* right;       // [words, 16]: its right neighbour's, less the word's first
   const float* fraction;      // [words, 16]

@@ -23,10 +23,14 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
     }
     first_.push_back(first);
     last_.push_back(first + right_[begin + count - 1]);
+    if (w <= 64) {
+      const uint64_t up_to_last = ~uint64_t{0} >> (63 - last_.back());
+      columns_.push_back(up_to_last & ~uint64_t{0} << first);
+    }
     lanes_.push_back(static_cast<uint16_t>((1u << count) - 1));
   }
-  view_ = {rows.size,    columns.size,  words,          row_first_.data(), rows.fraction,    first_.data(),
-           last_.data(), left_.data(), right_.data(), fraction_.data(),  lanes_.data()};
+  view_ = {rows.size,        columns.size,  words,         row_first_.data(), rows.fraction,    first_.data(),
+           last_.data(),     columns_.data(), left_.data(), right_.data(),     fraction_.data(), lanes_.data()};
 }
 
 }  // namespace pydissect

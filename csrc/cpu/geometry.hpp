@@ -16,6 +16,7 @@ class GeometryTables {
  private:
   std::vector<int32_t> row_first_, first_, last_, left_, right_;
   std::vector<float> fraction_;
+  std::vector<uint64_t> columns_;
   std::vector<uint16_t> lanes_;
   Geometry view_;
 };
