@@ -1,0 +1,38 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: install test lint demo package clean
+
+install: .venv/.installed
+
+# The editable install builds the extension in place; its sources are what make it stale.
+.venv/.installed: requirements/dev.txt pyproject.toml setup.py $(shell find csrc -name '*.[ch]pp')
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+demo: install
+	test -d $(DEMO)/data || $(BIN)/pydissect data synth --images 300 --seed 0 --out $(DEMO)/data
+	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:untrained --layer features.conv4 \
+		--out $(DEMO)/untrained --overwrite
+	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:trained --layer features.conv4 \
+		--out $(DEMO)/trained --overwrite
+
+# Builds sdist and wheel, and runs the demo from the wheel in a new environment.
+package: install
+	rm -rf build dist
+	$(BIN)/python -m build --quiet
+	$(PYTHON) scripts/try_wheel.py dist/*.whl
+
+clean:
+	rm -rf .venv build dist $(DEMO) *.egg-info pydissect/*.so
