@@ -1,0 +1,80 @@
+"""A whole ``pydissect dissect`` against one forward pass over the same images, as processes, in turn.
+
+    python benchmarks/whole_command.py --data DIR --model FILE.py:FACTORY --weights FILE --layer NAME
+
+Prints the wall time and the peak memory of each, medians over the runs, and the ratio. ``--copies 4``
+dissects the dataset's index repeated that often, to show that memory does not grow with it.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak resident MB of a process."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    message = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed:\n{message.decode()}")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def repeated(data: Path, copies: int, folder: Path) -> Path:
+    """The dataset with every row of its index ``copies`` times; pictures are copied, none are links."""
+    target = folder / "data"
+    shutil.copytree(data, target)
+    with (data / "index.csv").open(newline="") as file:
+        header, *rows = list(csv.reader(file))
+    with (target / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(rows * copies)])
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("--data", "--model", "--weights", "--layer"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--copies", type=int, default=1)
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["PYDISSECT_CACHE"] = str(folder / "cache")
+        data = Path(arguments.data)
+        if arguments.copies > 1:
+            data = repeated(data, arguments.copies, folder)
+        shared = ["--data", str(data), "--model", arguments.model, "--weights", arguments.weights]
+        shared += ["--layer", arguments.layer]
+        pydissect = str(Path(sys.executable).with_name("pydissect"))
+        dissect = [pydissect, "dissect", *shared, "--normalize", "none", "--workers", "2", "--overwrite"]
+        dissect += ["--out", str(folder / "out")]
+        once = [sys.executable, str(HERE / "forward_once.py"), *shared]
+        ours, theirs = [], []
+        for i in range(arguments.runs):
+            theirs.append(run(once))
+            ours.append(run(dissect))
+            print(
+                f"run {i + 1}: dissect {ours[-1][0]:.1f} s {ours[-1][1]:.0f} MB, "
+                f"one forward pass {theirs[-1][0]:.1f} s {theirs[-1][1]:.0f} MB"
+            )
+        seconds, forward = (statistics.median(times) for times in zip(*((o[0], t[0]) for o, t in zip(ours, theirs, strict=True)), strict=True))
+        memory = statistics.median(peak for _, peak in ours)
+        print(f"median: dissect {seconds:.1f} s, {memory:.0f} MB; one forward pass {forward:.1f} s; ratio {seconds / forward:.2f}")
+
+
+if __name__ == "__main__":
+    main()
