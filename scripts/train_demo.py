@@ -25,7 +25,7 @@ from pydissect.synth import NUMBERS, make_dataset
 
 WEIGHTS = Path(__file__).parents[1] / "pydissect" / "demo" / "weights.safetensors"
 CELL = 8  # mask pixels on a side of a cell of the last layer
-SPARSITY = 2e-4
+SPARSITY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Lessons:
 class Normalized(DemoNetwork):
     """The network with batch normalization before every ReLU, which is folded away after training."""
 
-    def __init__(self, outputs: int) -> None:
-        super().__init__(outputs)
+    def __init__(self) -> None:
+        super().__init__()
         for number, (_, channels, _, _) in enumerate(LAYERS, start=1):
             block = self.get_submodule(f"layer{number}")
             block[0].bias = None
@@ -94,8 +94,7 @@ def read(folder: Path) -> Lessons:
 def train(lessons: Lessons, steps: int, batch: int, seed: int) -> Normalized:
     """Fit the network to the shares of the labels in every cell."""
     torch.manual_seed(seed)
-    outputs = lessons.shares.shape[1]
-    network = Normalized(outputs).to(memory_format=torch.channels_last)
+    network = Normalized().to(memory_format=torch.channels_last)
     # Rare labels would be drowned by the sky.
     frequency = lessons.shares.float().mean((0, 2, 3)) / (CELL * CELL)
     weight = (frequency.clamp(min=1e-4) ** -0.5)[:, None, None]
@@ -131,7 +130,7 @@ def main() -> None:
     """Make the pictures, train, and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1200, help="pictures to draw (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=900, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of pictures and weights (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
