@@ -23,9 +23,9 @@ lint: install
 
 demo: install
 	test -d $(DEMO)/data || $(BIN)/pydissect data synth --images 300 --seed 0 --out $(DEMO)/data
-	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:untrained --layer features.conv4 \
+	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:untrained --layer layer6 \
 		--out $(DEMO)/untrained --overwrite
-	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:trained --layer features.conv4 \
+	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:trained --layer layer6 \
 		--out $(DEMO)/trained --overwrite
 
 # Builds sdist and wheel, and runs the demo from the wheel in a new environment.

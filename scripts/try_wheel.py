@@ -14,21 +14,19 @@ def main(wheel: Path) -> None:
         venv.create(folder / "venv", with_pip=True)
         bin_ = folder / "venv" / "bin"
         # The version of torch that the tests run with.
-        pin = next(
-            line for line in Path("requirements/dev.txt").read_text().splitlines() if line.startswith("torch==")
-        )
+        pin = next(line for line in Path("requirements/dev.txt").read_text().splitlines() if line.startswith("torch=="))
         subprocess.run([bin_ / "pip", "install", "--quiet", wheel.resolve(), pin], check=True, cwd=folder)
         pydissect = str(bin_ / "pydissect")
         subprocess.run([pydissect, "data", "synth", "--images", "40", "--out", "data"], check=True, cwd=folder)
         subprocess.run(
             [
                 *(pydissect, "dissect", "--data", "data", "--model", "pydissect.demo:trained"),
-                *("--layer", "features.conv4", "--out", "out"),
+                *("--layer", "layer6", "--out", "out"),
             ],
             check=True,
             cwd=folder,
         )
-        units = folder / "out" / "layers" / "features.conv4" / "units.csv"
+        units = folder / "out" / "layers" / "layer6" / "units.csv"
         print(f"{wheel.name}: {len(units.read_text().splitlines()) - 1} units dissected")
 
 
