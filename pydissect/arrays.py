@@ -18,7 +18,7 @@ from .errors import InputError
 def as_tensor(array: Any, name: str) -> Tensor:
     """A torch view of ``array``, on its own device.
 
-    Only a NumPy array with a negative stride, of unaligned fields or of another byte order than the machine's is copied.
+    Copied is only a NumPy array with negative strides, unaligned values or another byte order than the machine's.
 
     Args:
         array: a torch tensor, a NumPy array, or an object with ``__dlpack__``.

@@ -23,7 +23,10 @@ _TENSORS = ("intersection", "unit_area", "unit_area_all", "concept_area")
 
 
 class Best(NamedTuple):
-    """The best concept of each unit: its IoU, float64, and its index, -1 where no IoU is above 0; ``[U]`` or ``[L, U]``."""
+    """The best concept of each unit, ``[U]`` or ``[L, U]``: its IoU, float64, and its index.
+
+    The index is -1 where no IoU is above 0.
+    """
 
     iou: Tensor
     concept: Tensor
@@ -60,7 +63,8 @@ class Counts:
         if self.categories != other.categories or self.intersection.shape != other.intersection.shape:
             raise InputError(
                 f"counts: expected {list(self.intersection.shape)} intersections and categories "
-                f"{self.categories.names}, found {list(other.intersection.shape)} and {other.categories.names}"
+                f"{self.categories.names}, found {list(other.intersection.shape)} "
+                f"and {other.categories.names}"
             )
         device = self.intersection.device
         return replace(self, **{name: getattr(self, name) + getattr(other, name).to(device) for name in _TENSORS})
@@ -86,16 +90,14 @@ class Counts:
         Raises:
             InputError: ``union`` is neither.
         """
-        if union == "category":
+        if check_union(union) == "category":
             area = self.unit_area[..., self.categories.of_concept.to(self.unit_area.device)]
-        elif union == "all":
-            area = self.unit_area_all[..., None]
         else:
-            raise InputError(f"union: expected 'category' or 'all', found {union!r}")
+            area = self.unit_area_all[..., None]
         return reference.iou(self.intersection, area, self.concept_area)
 
     def best(self, category: str | None = None, union: str = "category") -> Best:
-        """The best concept of each unit, over all concepts or those of one category; ties go to the lower index.
+        """The best concept of each unit, of all or of one category's; ties go to the lower index.
 
         Raises:
             InputError: no such category, or a wrong ``union``.
@@ -141,9 +143,39 @@ class Counts:
                 )
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: cannot be read as counts: {error}") from None
-        return cls(**tensors, categories=categories)
+        counts = cls(**tensors, categories=categories)
+        if (problem := counts._inconsistency()) is not None:
+            raise InputError(f"{path}: cannot be read as counts: {problem}")
+        return counts
+
+    def _inconsistency(self) -> str | None:
+        of_concept, units = self.categories.of_concept, tuple(self.intersection.shape[:-1])
+        shapes = {
+            "intersection": (*units, len(of_concept)),
+            "unit_area": (*units, len(self.categories)),
+            "unit_area_all": units,
+            "concept_area": (len(of_concept),),
+        }
+        for name, shape in shapes.items():
+            found = getattr(self, name)
+            if found.dtype != torch.int64 or tuple(found.shape) != shape:
+                return f"{name}: expected int64 {list(shape)}, found {found.dtype} {list(found.shape)}"
+        if of_concept.numel() and not bool(of_concept.min() >= 0 and of_concept.max() < len(self.categories)):
+            return f"concept_category: expected numbers below {len(self.categories)}, the number of categories"
+        return None
+
+
+def check_union(union: str) -> str:
+    """``union`` itself, if it is one of the two kinds.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if union not in ("category", "all"):
+        raise InputError(f"union: expected 'category' or 'all', found {union!r}")
+    return union
 
 
 def best_of(iou: Tensor) -> Best:

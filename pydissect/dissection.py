@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -202,9 +202,11 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """
     check_output(folder, overwrite)
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    part = old = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o777 & ~umask)
@@ -213,13 +215,22 @@ def output_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
             folder.replace(old)
-            part.replace(folder)
-            shutil.rmtree(old)
-        else:
-            part.replace(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        part.replace(folder)
+    except BaseException as error:
+        if old is not None and not folder.exists():
+            old.replace(folder)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+        for parent in missing:
+            # One that others have begun to use stays.
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError) and (part is None or str(error.filename or part).startswith(str(part))):
+            # The name that the user knows.
+            error.filename = str(folder)
         raise
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -46,7 +46,7 @@ class ReceptiveField:
     """The grid that puts unit ``i`` of an axis at ``offset + i * stride`` image pixels.
 
     That is where strides and paddings centre its receptive field, and where
-    the 2017 code placed it (Bau et al. 2017, section 2.3: "anchoring
+    the 2017 code placed it (Bau et al. 2017, section 2.2: "anchoring
     interpolants at the center of each unit's receptive field").
 
     Args:

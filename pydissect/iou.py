@@ -2,14 +2,29 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from .acts import as_acts
 from .arrays import same_kind
-from .counts import Counts
+from .backends import choose_backend
+from .counts import Counts, check_union
 from .errors import InputError
-from .grids import Grid
-from .masks import as_masks
+from .grids import Grid, check_grid
+from .masks import PackedMasks, as_masks
+from .nonfinite import check_policy
 from .tally import Tally, as_levels
 from .thresholds import Quantiles, quantile_thresholds
+
+
+def _batch(acts: Any, masks: Any) -> tuple[Tensor, PackedMasks]:
+    """Both, of the same images on the same device."""
+    tensor = as_acts(acts)
+    packed = as_masks(masks)
+    if len(packed) != len(tensor):
+        raise InputError(f"masks: expected those of {len(tensor)} images, one for each of acts, found {len(packed)}")
+    if packed.device != tensor.device:
+        raise InputError(f"masks: expected device {tensor.device}, that of acts, found {packed.device}")
+    return tensor, packed
 
 
 def count(
@@ -44,10 +59,7 @@ def count(
     Raises:
         InputError: shapes, dtypes or devices that do not match, or a non-finite activation.
     """
-    tensor = as_acts(acts)
-    packed = as_masks(masks)
-    if len(packed) != len(tensor):
-        raise InputError(f"masks: expected those of {len(tensor)} images, one for each of acts, found {len(packed)}")
+    tensor, packed = _batch(acts, masks)
     levels, several = as_levels(threshold, tensor.shape[1])
     tally = Tally(
         levels if several else levels[0],
@@ -108,8 +120,12 @@ def fast_iou(
     Raises:
         InputError: shapes, dtypes or devices that do not match, or a non-finite activation.
     """
-    tensor = as_acts(acts)
-    packed = as_masks(masks)
+    # All of it before the thresholds, which take a while.
+    tensor, packed = _batch(acts, masks)
+    check_grid(grid)
+    check_union(union)
+    check_policy(nonfinite)
+    choose_backend(backend, tensor.device)
     if threshold is None:
         threshold = quantile_thresholds(tensor, quantile, backend=backend)
     counts = count(tensor, packed, threshold, grid=grid, nonfinite=nonfinite, backend=backend)

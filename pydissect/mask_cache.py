@@ -71,12 +71,17 @@ def pack_dataset(
         return pack_labels(maps, lookup, lookup[list(whole)])
 
     total = len(data) if limit is None else min(limit, len(data))
-    with atomic_write(path) as file, closing(ordered_map(pack, range(total), workers, _AHEAD)) as images:
-        writer = MaskWriter(file, data.mask_size, dataset_categories(data), metadata)
-        for done, image in enumerate(images, start=1):
-            writer.append(image)
-            progress("packing masks", done, total)
-        writer.finish()
+    try:
+        with atomic_write(path) as file, closing(ordered_map(pack, range(total), workers, _AHEAD)) as images:
+            writer = MaskWriter(file, data.mask_size, dataset_categories(data), metadata)
+            for done, image in enumerate(images, start=1):
+                writer.append(image)
+                progress("packing masks", done, total)
+            writer.finish()
+    except OSError as error:
+        # A write to an open file does not say to which; pictures that cannot be read are InputErrors.
+        error.filename = str(path)
+        raise
 
 
 def cached_masks(

@@ -40,7 +40,11 @@ class MaskWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, size: tuple[int, int], categories: Categories, metadata: Mapping[str, str] | None = None
+        self,
+        file: BinaryIO,
+        size: tuple[int, int],
+        categories: Categories,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self._file = file
         self._size = size
@@ -56,7 +60,11 @@ class MaskWriter:
         }
         self._bitmap_offsets = [0]
         self._whole_offsets = [0]
-        self._lists: dict[str, list[npt.NDArray[np.int32]]] = {"bitmap_concepts": [], "bitmap_pixels": [], "whole_concepts": []}
+        self._lists: dict[str, list[npt.NDArray[np.int32]]] = {
+            "bitmap_concepts": [],
+            "bitmap_pixels": [],
+            "whole_concepts": [],
+        }
         self._annotated: list[npt.NDArray[np.uint8]] = []
         empty = self._header({name: np.zeros(0, np.uint8) for name in self._tensors()}, 0)
         self._header_size = (len(empty) + (len(self._tensors()) + 1) * 4 * _DIGITS + 256) // 8 * 8
@@ -86,7 +94,8 @@ class MaskWriter:
 
     def _tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         lists = {
-            name: np.concatenate([np.zeros(0, np.int32), *arrays]).astype(np.int32) for name, arrays in self._lists.items()
+            name: np.concatenate([np.zeros(0, np.int32), *arrays]).astype(np.int32)
+            for name, arrays in self._lists.items()
         }
         return {
             "bitmap_offsets": np.array(self._bitmap_offsets, np.int64),

@@ -101,7 +101,12 @@ class PackedMasks:
             bitmaps = np.zeros((count, size[0], row_bytes(size[1])), np.uint8)
             contiguous = image.contiguous()
             _cpu.pack_bool(
-                contiguous.data_ptr(), count, *size, torch.get_num_threads(), bitmaps.ctypes.data, pixels.ctypes.data
+                contiguous.data_ptr(),
+                count,
+                *size,
+                torch.get_num_threads(),
+                bitmaps.ctypes.data,
+                pixels.ctypes.data,
             )
             images.append(canonical(concepts, pixels.astype(np.int32), bitmaps, np.zeros(0, np.int32), size))
         return cls._from_images(images, size, as_categories(categories, count)).to(tensor.device)
@@ -150,14 +155,17 @@ class PackedMasks:
         for label in (low, high):
             if labels.size and not first <= label < first + num_concepts:
                 raise InputError(
-                    f"masks: expected labels {first} to {first + num_concepts - 1} for {num_concepts} concepts, "
-                    f"or {ignore_index} for unlabelled, found {label}"
+                    f"masks: expected labels {first} to {first + num_concepts - 1} "
+                    f"for {num_concepts} concepts, or {ignore_index} for unlabelled, found {label}"
                 )
         # Labels outside the range were refused, so the ignored one can move to where the lookup has it.
         lookup = np.arange(-1, num_concepts, dtype=np.int32)
         lookup[0] = IGNORED
         images = [
-            pack_labels(np.where(image == ignore_index, 0, image.astype(np.int64) - first + 1).astype(np.int32), lookup)
+            pack_labels(
+                np.where(image == ignore_index, 0, image.astype(np.int64) - first + 1).astype(np.int32),
+                lookup,
+            )
             for image in array
         ]
         size = (array.shape[2], array.shape[3])
@@ -204,6 +212,7 @@ class PackedMasks:
         Raises:
             InputError: damaged contents.
         """
+
         def check(condition: bool, what: str) -> None:
             if not condition:
                 raise InputError(f"{path}: damaged packed masks: {what}")
@@ -211,10 +220,15 @@ class PackedMasks:
         for name, dtype in _TENSORS.items():
             check(name in tensors, f"no tensor {name!r}")
             check(tensors[name].dtype == dtype, f"{name} is {tensors[name].dtype}, expected {dtype}")
+            axes = {"bitmaps": 3, "annotated": 2}.get(name, 1)
+            check(tensors[name].ndim == axes, f"{name} has {tensors[name].ndim} axes, expected {axes}")
         try:
             size = (int(metadata["height"]), int(metadata["width"]))
-            names, everywhere = tuple(json.loads(metadata["categories"])), bool(json.loads(metadata["everywhere"]))
-        except (KeyError, ValueError) as error:
+            names, everywhere = (
+                tuple(json.loads(metadata["categories"])),
+                bool(json.loads(metadata["everywhere"])),
+            )
+        except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path}: damaged packed masks: metadata: {error}") from None
         categories = Categories(names, tensors["concept_category"], everywhere)
         bitmaps, concepts, whole = tensors["bitmaps"], tensors["bitmap_concepts"], tensors["whole_concepts"]
@@ -222,15 +236,21 @@ class PackedMasks:
         check(tuple(bitmaps.shape[1:]) == (size[0], row_bytes(size[1])), f"bitmaps are {list(bitmaps.shape)}")
         check(len(bitmaps) == len(concepts) == len(tensors["bitmap_pixels"]), "as many bitmaps as concepts")
         check(tuple(tensors["annotated"].shape) == (images, len(names)), "annotated is [N, K]")
-        for offsets, total in ((tensors["bitmap_offsets"], len(concepts)), (tensors["whole_offsets"], len(whole))):
-            check(len(offsets) == images + 1 and offsets[0] == 0 and offsets[-1] == total, "offsets")
+        for offsets, total in (
+            (tensors["bitmap_offsets"], len(concepts)),
+            (tensors["whole_offsets"], len(whole)),
+        ):
+            check(len(offsets) == images + 1 and bool(offsets[0] == 0 and offsets[-1] == total), "offsets")
             check(bool((offsets[1:] >= offsets[:-1]).all()), "offsets")
         for numbers, limit in (
             (concepts, len(categories.of_concept)),
             (whole, len(categories.of_concept)),
             (categories.of_concept, len(names)),
         ):
-            check(numbers.numel() == 0 or bool(numbers.min() >= 0 and numbers.max() < limit), "a number out of range")
+            check(
+                numbers.numel() == 0 or bool(numbers.min() >= 0 and numbers.max() < limit),
+                "a number out of range",
+            )
         return cls(
             size=size,
             categories=categories,
@@ -249,7 +269,10 @@ class PackedMasks:
         with atomic_write(Path(path)) as file:
             writer = MaskWriter(file, source.size, source.categories)
             for n in range(len(source)):
-                bitmaps, whole = slice(*source.bitmap_ranges[n].tolist()), slice(*source.whole_ranges[n].tolist())
+                bitmaps, whole = (
+                    slice(*source.bitmap_ranges[n].tolist()),
+                    slice(*source.whole_ranges[n].tolist()),
+                )
                 writer.append(
                     ImageMasks(
                         source.bitmap_concepts[bitmaps].numpy(),

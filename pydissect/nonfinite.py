@@ -46,6 +46,6 @@ class NonfiniteFlag:
         first = self.first()
         if first is not None:
             raise InputError(
-                f"acts: unit {first[1]} of image {first[0]} has a non-finite activation (NaN, infinite or of magnitude "
-                "2^126 or more); nonfinite='off' counts such values as off"
+                f"acts: unit {first[1]} of image {first[0]} has a non-finite activation (NaN, infinite or of "
+                "magnitude 2^126 or more); nonfinite='off' counts such values as off"
             )

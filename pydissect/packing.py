@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int32]
 
 
 def row_bytes(width: int) -> int:
-    """Bytes of one bitmap row of ``width`` pixels: whole 16-bit words, pixel ``x`` in bit ``x % 8`` of byte ``x // 8``."""
+    """Bytes of a bitmap row: whole 16-bit words; pixel ``x`` is bit ``x % 8`` of byte ``x // 8``."""
     return (width + 15) // 16 * 2
 
 
@@ -50,7 +50,7 @@ def annotated(categories: Categories, image: ImageMasks) -> npt.NDArray[np.uint8
     """``[K]``: 1 for each category that is annotated in the image.
 
     That is where it carries at least one concept whose primary category it is
-    (Bau et al. 2017, section 2.4, sums a unit's area over such images only).
+    (Bau et al. 2017, section 2.2, sums a unit's area over such images only).
     """
     result = np.full(len(categories), categories.everywhere, np.uint8)
     of_concept = categories.of_concept.numpy()
@@ -74,6 +74,4 @@ def pack_labels(maps: npt.NDArray[np.integer], lookup: Ints, whole: Ints | None 
     concepts, pixels, bitmaps, unknown = _cpu.pack_labels(maps.astype(np.int32, copy=False), lookup)
     if unknown is not None:
         raise InputError(f"unknown label {unknown}")
-    return canonical(
-        concepts, pixels, bitmaps.view(np.uint8), np.zeros(0, np.int32) if whole is None else whole, size
-    )
+    return canonical(concepts, pixels, bitmaps.view(np.uint8), np.zeros(0, np.int32) if whole is None else whole, size)

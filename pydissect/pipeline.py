@@ -60,7 +60,7 @@ def dissect(
     """Labels every unit of some layers with the visual concept it detects.
 
     Two passes over the data: the first finds each unit's threshold, exactly, the second counts
-    (Bau et al. 2017, section 2.3). Every forward pass ends after the last of the layers.
+    (Bau et al. 2017, section 2.2). Every forward pass ends after the last of the layers.
     Activations are never stored.
 
     Args:
@@ -98,12 +98,12 @@ def dissect(
     settings = _Settings(quantile, iou_threshold, union, check_grid(grid), nonfinite, backend)
     device = torch.device(device)
     normalization = Normalization.parse(normalize)
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, found {batch_size}")
-    if limit is not None and limit < 1:
-        raise InputError(f"limit: expected at least 1, found {limit}")
-    if workers is not None and workers < 0:
-        raise InputError(f"workers: expected 0 or more, found {workers}")
+    _check_number("batch_size", batch_size, 1)
+    _check_number("limit", limit, 1)
+    _check_number("workers", workers, 0)
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
+    for side in size or ():
+        _check_number("input_size", side, 1)
     find_layers(model, names)
     backend_name = choose_backend(backend, device).name
     clock = _Clock()
@@ -111,7 +111,6 @@ def dissect(
     with clock("masks"):
         source: Source
         if isinstance(data, Broden):
-            size = (input_size, input_size) if isinstance(input_size, int) else input_size
             source = BrodenSource(
                 data,
                 normalization=normalization,
@@ -156,6 +155,11 @@ def dissect(
         "seconds": clock.seconds,
     }
     return Dissection(results, facts)
+
+
+def _check_number(name: str, value: int | None, low: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
+        raise InputError(f"{name}: expected a whole number, {low} or more, found {value!r}")
 
 
 def versions() -> dict[str, str]:

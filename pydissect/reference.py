@@ -51,7 +51,7 @@ def rank(quantile: object, n_values: int) -> int:
 def thresholds(acts: Tensor, quantile: object = 0.005) -> Tensor:
     """``T[u]``, the ``(k + 1)``-th largest of the ``N * h * w`` activations of a unit: ``[N, U, h, w] -> [U]``.
 
-    Bau et al. 2017, section 2.3: ``P(a > T) = quantile``. Non-finite values rank as -inf.
+    Bau et al. 2017, section 2.2: ``P(a > T) = quantile``. Non-finite values rank as -inf.
     """
     values = finite_or_nan(acts).nan_to_num(nan=-torch.inf).transpose(0, 1).flatten(1)
     k = rank(quantile, values.shape[1])

@@ -9,7 +9,7 @@ from .categories import Categories
 from .counts import best_of
 
 IOU_THRESHOLD = 0.04
-"""A unit whose best IoU exceeds this is a detector (Bau et al. 2017, section 3.1)."""
+"""A unit whose best IoU exceeds this is a detector (Bau et al. 2017, section 2.2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,11 @@ class LayerSummary:
 
 
 def summarize(labels: UnitLabels, iou_threshold: float = IOU_THRESHOLD) -> LayerSummary:
-    """Counts detectors and unique detectors, in both definitions (Bau et al. 2017, section 3.1)."""
+    """Counts detectors and unique detectors, in both definitions (Bau et al. 2017, section 2.2)."""
     detector = labels.iou > iou_threshold
-    label_category = torch.where(labels.concept >= 0, labels.categories.of_concept[labels.concept], -1)
+    of_concept = labels.categories.of_concept
+    # One entry more, at the end, so that the concept -1 has the category -1.
+    label_category = torch.cat([of_concept, of_concept.new_full((1,), -1)])[labels.concept]
     counts = {}
     for k, name in enumerate(labels.categories.names):
         above = labels.category_iou[:, k] > iou_threshold

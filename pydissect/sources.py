@@ -124,7 +124,12 @@ class IterableSource:
         categories: Sequence[str] | None,
         limit: int | None,
     ) -> None:
-        if iter(data) is data:
+        # Not by calling iter(data): that of a DataLoader starts its workers.
+        if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            raise InputError(
+                f"data: expected a Broden or an iterable of batches (images, masks), found {type(data).__name__}"
+            )
+        if isinstance(data, Iterator):
             raise InputError(
                 f"data: expected an iterable that can be iterated several times, found {type(data).__name__}, an "
                 "iterator; pass a list, a DataLoader or an object whose __iter__ starts anew"
@@ -151,13 +156,23 @@ class IterableSource:
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
+        found = 0
         for images, masks in self._raw():
+            found += len(images)
+            if found > self.num_images:
+                break
             packed = as_masks(masks, self.categories, len(self.concepts))
             if len(packed) != len(images):
                 raise InputError(
                     f"data: expected masks of the batch's {len(images)} images, found {len(packed)}"
                 )
             yield images, packed
+        if found != self.num_images:
+            more = " or more" if found > self.num_images else ""
+            raise InputError(
+                f"data: expected {self.num_images} images as in the first iteration, found {found}{more}; "
+                "every iteration must give the same batches"
+            )
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""
@@ -177,6 +192,8 @@ class IterableSource:
             images = as_tensor(images, "data: images")
             if images.ndim != 4:
                 raise InputError(f"data: expected images [B, 3, H, W], found shape {list(images.shape)}")
+            if len(images) == 0:
+                continue
             if left is not None:
                 images, masks = images[:left], masks[:left]
                 left -= len(images)

@@ -39,12 +39,14 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
         )
     if units is not None and tensor.shape[-1] != units:
         raise InputError(f"threshold: expected one for each of the {units} units, found shape {list(tensor.shape)}")
-    levels = torch.atleast_2d(tensor.float()).contiguous()
+    levels = (tensor if tensor.ndim == 2 else tensor[None]).float().contiguous()
     if len(levels) == 0:
         raise InputError(f"threshold: expected at least one level, found shape {list(tensor.shape)}")
     if levels.isnan().any():
         level, unit = levels.isnan().nonzero()[0].tolist()
-        raise InputError(f"threshold: expected no NaN, found one for unit {unit}" + (f" of level {level}" if level else ""))
+        raise InputError(
+            f"threshold: expected no NaN, found one for unit {unit}" + (f" of level {level}" if level else "")
+        )
     return levels, tensor.ndim == 2
 
 

@@ -46,7 +46,7 @@ class ThresholdFinder:
 
     ``T[u]`` is the ``(k + 1)``-th largest of the unit's ``n_values`` activations,
     ``k = floor(quantile * n_values)``, so at most ``k`` of them exceed it (Bau et al.
-    2017, section 2.3). Non-finite values rank as -inf. The result does not depend
+    2017, section 2.2). Non-finite values rank as -inf. The result does not depend
     on the size, order or number of the batches, nor on how they are spread over
     finders that are merged. Memory: about ``8 * U * quantile * n_values`` bytes.
 

@@ -136,6 +136,10 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("bitmaps"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("masks"));
 
   module.def(
+      "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",
+      "The instruction set that is used under a cap.");
+
+  module.def(
       "levels",
       [] {
         std::vector<std::string> names;

@@ -96,4 +96,3 @@ class CpuBackend:
 
 
 BACKEND = CpuBackend()
-

@@ -1,4 +1,4 @@
-"""Datasets in Broden's on-disk format (Bau et al. 2017, section 2.2)."""
+"""Datasets in Broden's on-disk format (Bau et al. 2017, section 2.1)."""
 
 from .dataset import Broden, Images
 from .index import Annotation

@@ -72,13 +72,23 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.params.append(click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the arguments; what is wrong with them is told in one line, as all other errors are."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            message = " ".join(error.format_message().split())
+            say("error", "bold red", f"{message} (`{ctx.command_path} --help` lists the options)")
+            ctx.exit(2)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         debug = ctx.params.pop("debug")
         try:
             with warnings_as_lines():
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            # The last: the reader of our output, such as head, has seen enough; click deals with it.
             raise
         except (KeyboardInterrupt, click.Abort):
             say("interrupted", "bold yellow", "nothing was written")

@@ -1,0 +1,38 @@
+"""Settings and fixtures that all tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Read when torch is loaded: OpenMP's threads sleep while they wait. Spinning ones take the processor from
+# each other where tests ask for more threads than there are cores, or run beside something else.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Derandomized, so that a failure in CI is the same failure at home; `HYPOTHESIS_PROFILE=thorough` goes
+# looking for new ones.
+_CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("ci", derandomize=True, max_examples=60, **_CALM)
+settings.register_profile("thorough", max_examples=3000, **_CALM)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def shared_data_folder() -> Path:
+    """The folder of real data beside the repository, which a clone does not have."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data (../shared/data) is not here")
+    return folder
+
+
+@pytest.fixture
+def flush_denormals() -> Iterator[None]:
+    """The calling thread treats subnormals as zero, as a program may have asked torch to do."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormals to zero")
+    yield
+    torch.set_flush_denormal(False)

@@ -1,0 +1,75 @@
+"""Everything that can count: each backend, and the CPU backend once for each instruction set.
+
+Every backend there is and will be appears here by itself, through ``backend_names()``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import pytest
+import torch
+
+from pydissect import _cpu
+from pydissect.backends import backend_names, choose_backend
+from pydissect.errors import InputError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A backend, and for the CPU's the instruction set that caps it."""
+
+    backend: str
+    level: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.backend}-{self.level}" if self.level else self.backend
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why it cannot be had on this machine."""
+        try:
+            choose_backend(self.backend, self.device)
+        except InputError as error:
+            return str(error)
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """A device that the backend works on, or the CPU where it works nowhere."""
+        for name in ("cpu", "cuda"):
+            try:
+                choose_backend(self.backend, torch.device(name))
+            except InputError:
+                continue
+            return torch.device(name)
+        return torch.device("cpu")
+
+    @contextmanager
+    def chosen(self) -> Iterator[str]:
+        """With the instruction set capped; gives the backend's name."""
+        if (reason := self.unavailable) is not None:
+            pytest.skip(reason)
+        with mock.patch.dict(os.environ, {"PYDISSECT_CPU_LEVEL": self.level}):
+            yield self.backend
+
+
+CPU = [Engine("cpu", level) for level in _cpu.levels()]
+ENGINES = [*CPU, *(Engine(name) for name in backend_names() if name != "cpu")]
+AVAILABLE = [engine for engine in ENGINES if engine.unavailable is None]
+
+each_engine = pytest.mark.parametrize("engine", ENGINES, ids=str)
+each_cpu_level = pytest.mark.parametrize("engine", CPU, ids=str)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """With another number of torch threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,110 @@
+"""Which backend is taken, and why not."""
+
+import pytest
+import torch
+from strategies import make_case
+
+from pydissect import backends
+from pydissect.backends import backend_names, choose_backend
+from pydissect.errors import InputError
+from pydissect.iou import count
+from pydissect.thresholds import quantile_thresholds
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+@pytest.fixture(autouse=True)
+def _no_choice_from_outside(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYDISSECT_BACKEND", raising=False)
+
+
+def test_names():
+    assert {"cpu", "reference"} <= set(backend_names())
+    assert backend_names()[-1] == "reference", "the slowest comes last"
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_by_name(name: str):
+    assert choose_backend(name, CPU).name == name
+
+
+@pytest.mark.parametrize("name", backend_names())
+def test_every_backend_says_whether_it_can_be_had(name: str):
+    backend = backends._LOADERS[name]()
+    assert backend.name == name
+    reason = backend.unavailable(CPU)
+    if reason is None:
+        assert choose_backend(name, CPU).name == name
+    else:
+        with pytest.raises(InputError) as error:
+            choose_backend(name, CPU)
+        assert str(error.value) == f"backend: {name!r} cannot be used on device cpu: {reason}"
+
+
+def test_auto_takes_the_fastest_that_works():
+    assert choose_backend("auto", CPU).name == "cpu"
+    assert choose_backend("auto", META).name == "reference"
+
+
+def test_environment_decides_for_auto_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYDISSECT_BACKEND", "reference")
+    assert choose_backend("auto", CPU).name == "reference"
+    assert choose_backend("cpu", CPU).name == "cpu"
+    monkeypatch.setenv("PYDISSECT_BACKEND", "auto")
+    assert choose_backend("auto", CPU).name == "cpu"
+    monkeypatch.setenv("PYDISSECT_BACKEND", "")
+    assert choose_backend("auto", CPU).name == "cpu"
+
+
+def test_environment_reaches_the_functions(monkeypatch: pytest.MonkeyPatch):
+    case = make_case()
+    monkeypatch.setenv("PYDISSECT_BACKEND", "fpga")
+    message = r"PYDISSECT_BACKEND: expected auto, .*cpu, reference, found 'fpga'"
+    with pytest.raises(InputError, match=message):
+        count(case.acts, case.masks, case.threshold)
+    with pytest.raises(InputError, match=message):
+        quantile_thresholds(case.acts, 0.1)
+    assert count(case.acts, case.packed, case.threshold, backend="cpu") == case.expected
+
+
+@pytest.mark.parametrize("name", ["fpga", "", "CPU"])
+def test_unknown_names_are_refused(name: str):
+    with pytest.raises(InputError, match=r"backend: expected auto, .*cpu, reference, found ") as error:
+        choose_backend(name, CPU)
+    assert repr(name) in str(error.value)
+
+
+def test_a_wrong_device_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch):
+    reason = "'cpu' cannot be used on device meta: it computes on the CPU; move the activations there with .cpu()"
+    with pytest.raises(InputError) as error:
+        choose_backend("cpu", META)
+    assert str(error.value) == f"backend: {reason}"
+    monkeypatch.setenv("PYDISSECT_BACKEND", "cpu")
+    with pytest.raises(InputError) as error:
+        choose_backend("auto", META)
+    assert str(error.value) == f"PYDISSECT_BACKEND: {reason}"
+
+
+def test_a_backend_is_loaded_when_it_is_chosen_and_not_before(monkeypatch: pytest.MonkeyPatch):
+    loaded = []
+
+    class Fake:
+        name = "fake"
+
+        def unavailable(self, device: torch.device) -> str | None:
+            return None if device == META else "only on meta"
+
+    def load() -> Fake:
+        loaded.append("fake")
+        return Fake()
+
+    monkeypatch.setattr(backends, "_LOADERS", {**backends._LOADERS, "fake": load})
+    assert backend_names()[-1] == "fake"
+    assert choose_backend("cpu", CPU).name == choose_backend("auto", CPU).name == "cpu"
+    assert not loaded
+    with pytest.raises(InputError, match="'fake' cannot be used on device cpu: only on meta"):
+        choose_backend("fake", CPU)
+    monkeypatch.setattr(backends, "_LOADERS", {"fake": load})
+    assert choose_backend("auto", META).name == "fake"
+    with pytest.raises(InputError, match="backend: none works on device cpu"):
+        choose_backend("auto", CPU)

@@ -1,0 +1,458 @@
+"""Exact thresholds: every backend against the reference, however the values arrive."""
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from engines import AVAILABLE, Engine, each_cpu_level, each_engine, threads
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import DTYPES, NONFINITE, ORDERS, SPECIAL, VALUES, make_acts
+from torch import Tensor
+
+from pydissect import reference
+from pydissect.errors import InputError
+from pydissect.thresholds import ThresholdFinder, check_quantile, quantile_thresholds
+
+QUANTILES = [0.005, 0.05, 0.29, "1/3", 0.5, 0.97]
+
+
+@pytest.fixture(autouse=True)
+def _no_value_above_is_fine_here() -> Iterator[None]:
+    """Small cases often leave none above the threshold; the tests of that warning catch it first."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="quantile .* leaves none above the threshold")
+        yield
+
+
+def values_of(acts: Tensor) -> int:
+    return acts.shape[0] * acts.shape[2] * acts.shape[3]
+
+
+def expected(acts: Tensor, quantiles: list) -> Tensor:
+    return torch.stack([reference.thresholds(acts, quantile) for quantile in quantiles])
+
+
+def same_bits(mine: Tensor, theirs: Tensor) -> bool:
+    return mine.shape == theirs.shape and torch.equal(mine.cpu().view(torch.int32), theirs.view(torch.int32))
+
+
+def find(acts: Tensor, quantiles: list, cuts: list[int], backend: str = "auto") -> Tensor:
+    """The thresholds from batches that end at the ``cuts``."""
+    finder = ThresholdFinder(values_of(acts), quantiles, backend=backend)
+    for begin, end in itertools.pairwise([0, *sorted(cuts), len(acts)]):
+        finder.update(acts[begin:end])
+    return finder.compute()
+
+
+@st.composite
+def activations(draw: st.DrawFn) -> Tensor:
+    shape = (
+        draw(st.integers(1, 12)),
+        draw(st.sampled_from([1, 2, 3, 15, 17, 33])),
+        draw(st.integers(1, 14)),
+        draw(st.integers(1, 14)),
+    )
+    return make_acts(
+        shape,
+        draw(st.sampled_from(list(DTYPES.values()))),
+        draw(st.sampled_from(list(ORDERS))),
+        draw(st.sampled_from([*VALUES, "subnormal"])),
+        draw(st.lists(st.sampled_from(SPECIAL + NONFINITE), max_size=4, unique=True)),
+        draw(st.integers(0, 2**32)),
+    )
+
+
+quantiles = st.one_of(
+    st.sampled_from(QUANTILES),
+    st.fractions(Fraction(1, 1000), Fraction(999, 1000)),
+    st.floats(0.001, 0.999),
+)
+
+
+@given(activations(), st.lists(quantiles, min_size=1, max_size=3), st.lists(st.integers(0, 12), max_size=4))
+def test_any_batches(acts: Tensor, quantiles: list, cuts: list[int]):
+    cuts = [min(cut, len(acts)) for cut in cuts]
+    for engine in AVAILABLE:
+        with engine.chosen() as backend:
+            assert same_bits(find(acts.to(engine.device), quantiles, cuts, backend), expected(acts, quantiles)), engine
+
+
+@each_engine
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("values", [*VALUES, "subnormal"])
+def test_dtypes_and_orders(values: str, dtype: str, order: str, engine: Engine):
+    """More than fits the buffers at once, so that they are pruned again and again."""
+    acts = make_acts((24, 3, 11, 13), DTYPES[dtype], order, values, SPECIAL + NONFINITE)
+    with engine.chosen() as backend:
+        mine = find(acts.to(engine.device), [0.01, 0.2], [5, 6, 17], backend)
+    assert same_bits(mine, expected(acts, [0.01, 0.2]))
+
+
+ARRANGEMENTS = {
+    "rising": lambda values: values.sort().values,
+    "falling": lambda values: values.sort(descending=True).values,
+    "all-equal": lambda values: torch.full_like(values, 3.5),
+    "two-values": lambda values: (values > 1).float(),
+    "zeros-of-both-signs": lambda values: torch.where(values > 0, 0.0, -0.0),
+    "negative-zeros": lambda values: torch.full_like(values, -0.0),
+    "all-inf": lambda values: torch.full_like(values, torch.inf),
+    "all-minus-inf": lambda values: torch.full_like(values, -torch.inf),
+    "all-nan": lambda values: torch.full_like(values, torch.nan),
+    "nan-but-for-few": lambda values: torch.where(values > 2, values, torch.nan),
+    "negative": lambda values: -values.abs() - 1,
+}
+
+
+@each_engine
+@pytest.mark.parametrize("name", ARRANGEMENTS)
+def test_arrangements(name: str, engine: Engine):
+    values = ARRANGEMENTS[name](torch.randn(4000, generator=torch.Generator().manual_seed(1)))
+    acts = values.view(40, 1, 10, 10).expand(40, 3, 10, 10)
+    with engine.chosen() as backend:
+        mine = find(acts.to(engine.device), QUANTILES, [13, 14], backend)
+    assert same_bits(mine, expected(acts, QUANTILES))
+    assert not ((mine == 0) & mine.signbit()).any()
+
+
+@each_cpu_level
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormals_when_the_caller_flushes_them(dtype: str, engine: Engine, request: pytest.FixtureRequest):
+    """Also when merged, saved and restored, which happens in torch."""
+    acts = make_acts((30, 3, 9, 9), DTYPES[dtype], values="subnormal")
+    theirs = expected(acts, QUANTILES)
+    assert ((theirs != 0) & (theirs.abs() < 2.0**-14)).any(), "no threshold is subnormal"
+    request.getfixturevalue("flush_denormals")
+    with engine.chosen() as backend:
+        assert same_bits(find(acts, QUANTILES, [7], backend), theirs)
+        finders = [ThresholdFinder(values_of(acts), QUANTILES, backend=backend) for _ in range(2)]
+        finders[0].update(acts[:13])
+        finders[1].update(acts[13:])
+        restored = ThresholdFinder(values_of(acts), QUANTILES, backend=backend)
+        restored.load_state_dict(finders[0].merge(finders[1]).state_dict())
+        assert same_bits(restored.compute(), theirs)
+
+
+@each_engine
+@pytest.mark.parametrize("number", [1, 2, 3, 40])
+def test_threads(number: int, engine: Engine):
+    acts = make_acts((6, 33, 9, 9), special=NONFINITE)
+    with engine.chosen() as backend, threads(number):
+        assert same_bits(find(acts.to(engine.device), QUANTILES, [], backend), expected(acts, QUANTILES))
+
+
+@each_engine
+def test_batches_of_every_size(engine: Engine):
+    acts = make_acts((12, 2, 9, 9), values="ties")
+    theirs = expected(acts, QUANTILES)
+    with engine.chosen() as backend:
+        for size in range(1, 13):
+            assert same_bits(find(acts.to(engine.device), QUANTILES, list(range(size, 12, size)), backend), theirs)
+
+
+@given(st.permutations(range(9)), st.sampled_from(["normal", "ties"]))
+def test_order_of_images_does_not_matter(order: list[int], values: str):
+    acts = make_acts((9, 2, 7, 7), values=values)
+    assert same_bits(find(acts[order], QUANTILES, [4]), expected(acts, QUANTILES))
+
+
+@each_engine
+@pytest.mark.parametrize("finders", [1, 2, 7])
+@pytest.mark.parametrize("values", ["normal", "ties", "sparse"])
+def test_merges(values: str, finders: int, engine: Engine):
+    """Of shards of different sizes, one of which is empty when there are several."""
+    acts = make_acts((29, 3, 8, 8), values=values, special=("nan", "-0.0"))
+    with engine.chosen() as backend:
+        shards = [ThresholdFinder(values_of(acts), QUANTILES, backend=backend) for _ in range(finders)]
+        for image in range(len(acts)):
+            shard = shards[image * image % max(finders - 1, 1)]
+            shard.update(acts[image : image + 1].to(engine.device))
+        merged = shards[-1]
+        for shard in shards[:-1]:
+            assert merged.merge(shard) is merged
+        assert same_bits(merged.compute(), expected(acts, QUANTILES))
+
+
+def test_updates_after_a_merge():
+    acts = make_acts((20, 3, 8, 8))
+    finders = [ThresholdFinder(values_of(acts), 0.2) for _ in range(2)]
+    finders[0].update(acts[:9])
+    finders[1].update(acts[9:13])
+    finders[0].merge(finders[1]).update(acts[13:])
+    assert same_bits(finders[0].compute(), reference.thresholds(acts, 0.2))
+
+
+@pytest.mark.parametrize("images", [1, 3, 16])
+def test_state_dict(images: int):
+    """A restored finder goes on where the saved one stood, whatever becomes of the saved one."""
+    acts = make_acts((17, 3, 8, 8), values="ties", special=("nan",))
+    saved, restored = (ThresholdFinder(values_of(acts), QUANTILES) for _ in range(2))
+    saved.update(acts[:images])
+    state = saved.state_dict()
+    saved.update(torch.full_like(acts[images:], 100.0))
+    restored.update(acts[:5])  # is forgotten
+    restored.load_state_dict(state)
+    assert restored.first_nonfinite() == saved.first_nonfinite()
+    restored.update(acts[images:])
+    assert same_bits(restored.compute(), expected(acts, QUANTILES))
+
+
+def test_state_dict_of_a_new_finder():
+    finder = ThresholdFinder(64, 0.2)
+    finder.update(make_acts((1, 2, 8, 8)))
+    finder.load_state_dict(ThresholdFinder(64, 0.2).state_dict())
+    acts = make_acts((1, 5, 8, 8))
+    finder.update(acts)
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.2))
+
+
+def test_state_dict_can_be_saved(tmp_path):
+    acts = make_acts((4, 2, 5, 5), special=("nan",))
+    finder = ThresholdFinder(100, [0.1, "1/3"])
+    finder.update(acts)
+    torch.save(finder.state_dict(), tmp_path / "state.pt")
+    restored = ThresholdFinder(100, [0.1, "1/3"])
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert same_bits(restored.compute(), finder.compute())
+
+
+@pytest.mark.parametrize(
+    ("other", "part"),
+    [
+        ((101, 0.1), "(101, ['0.1'])"),
+        ((100, 0.2), "(100, ['0.2'])"),
+        ((100, [0.1, 0.2]), "(100, ['0.1', '0.2'])"),
+    ],
+)
+def test_state_dict_of_another_finder_is_refused(other: tuple, part: str):
+    with pytest.raises(InputError, match="state_dict: expected n_values and quantiles") as error:
+        ThresholdFinder(100, 0.1).load_state_dict(ThresholdFinder(*other).state_dict())
+    assert part in str(error.value)
+    assert "(100, ['0.1'])" in str(error.value)
+
+
+@each_engine
+@pytest.mark.parametrize("images", [2, 50])
+def test_memory_grows_with_the_rank_alone(images: int, engine: Engine):
+    """At most 8 bytes for each value that may exceed the threshold, and a small buffer."""
+    acts = make_acts((images, 5, 20, 20)).to(engine.device)
+    n_values = 5_000_000
+    with engine.chosen() as backend:
+        finder = ThresholdFinder(n_values, 0.001, backend=backend)
+        finder.update(acts)
+    selection = finder._selection
+    assert selection is not None
+    held = sum(t.untyped_storage().nbytes() for t in (selection.values, selection.fill, selection.bound))
+    assert held <= 5 * (8 * (0.001 * n_values + 1) + 4 * 256 + 64)
+
+
+@each_engine
+def test_state_holds_no_more_than_it_must(engine: Engine):
+    """A state that is sent between machines: at most the buffer's values, not all that were seen."""
+    acts = make_acts((200, 2, 20, 20)).to(engine.device)
+    with engine.chosen() as backend:
+        finder = ThresholdFinder(values_of(acts), 0.001, backend=backend)
+        for begin in range(0, 200, 20):
+            finder.update(acts[begin : begin + 20])
+    k = reference.rank(0.001, values_of(acts))
+    assert finder.state_dict()["values"].untyped_storage().nbytes() <= 2 * 4 * (2 * (k + 1) + 256)
+
+
+@pytest.mark.parametrize(
+    ("quantile", "n", "above"), [(0.29, 100, 29), ("0.29", 100, 29), (0.57, 100, 57), ("1/3", 99, 33)]
+)
+def test_exactly_k_values_exceed(quantile: object, n: int, above: int):
+    assert (int(float(Fraction(str(quantile))) * n) == above) == (quantile == "1/3"), "floating point would do as well"
+    acts = torch.randperm(n).float().view(1, 1, 1, n)
+    assert (acts > quantile_thresholds(acts, quantile)).sum() == above
+
+
+@given(activations(), quantiles)
+def test_at_most_k_values_exceed(acts: Tensor, quantile: object):
+    threshold = quantile_thresholds(acts, quantile)
+    values = reference.finite_or_nan(acts).transpose(0, 1).flatten(1)
+    k = reference.rank(quantile, values.shape[1])
+    assert ((values > threshold[:, None]).sum(1) <= k).all()
+    ranked = values.nan_to_num(nan=-torch.inf)
+    assert ((ranked >= threshold[:, None]).sum(1) > k).all()
+
+
+@pytest.mark.parametrize("quantile", [0.005, [0.5, 0.005]])
+def test_no_value_above_warns(quantile: object):
+    with pytest.warns(UserWarning, match=r"quantile 0\.005 of 199 values leaves none above the threshold"):
+        ThresholdFinder(199, quantile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ThresholdFinder(200, quantile)
+
+
+def test_largest_value_is_the_threshold_when_none_may_exceed():
+    acts = make_acts((2, 3, 5, 5))
+    assert torch.equal(quantile_thresholds(acts), acts.transpose(0, 1).flatten(1).amax(1))
+
+
+# --- the function ---------------------------------------------------------------------------------------
+
+
+def test_shapes_and_kinds():
+    acts = make_acts((3, 4, 5, 5))
+    assert quantile_thresholds(acts, 0.1).shape == (4,)
+    assert quantile_thresholds(acts, [0.1]).shape == (1, 4)
+    assert quantile_thresholds(acts, (0.1, 0.2)).shape == (2, 4)
+    result = quantile_thresholds(acts.numpy(), 0.1)
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == np.float32
+    assert result.tolist() == reference.thresholds(acts, 0.1).tolist()
+
+
+def test_no_units():
+    assert quantile_thresholds(torch.zeros(2, 0, 3, 3), [0.1, 0.5]).shape == (2, 0)
+
+
+def test_documented_equivalent():
+    acts = make_acts((3, 4, 5, 5))
+    k = int(0.1 * 75)
+    assert torch.equal(
+        quantile_thresholds(acts, 0.1), acts.transpose(0, 1).flatten(1).sort(1, descending=True).values[:, k]
+    )
+
+
+def test_empty_batches_change_nothing():
+    acts = make_acts((3, 4, 5, 5))
+    finder = ThresholdFinder(75, 0.1)
+    for batch in (acts[:0], acts[:2], acts[2:2], acts[2:]):
+        finder.update(batch)
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+
+
+def test_no_image_is_refused():
+    with pytest.raises(InputError, match=r"acts: expected at least one image, found \[0, 4, 5, 5\]"):
+        quantile_thresholds(torch.zeros(0, 4, 5, 5))
+
+
+# --- errors ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "quantile", [0, 1, -0.1, 1.5, True, float("nan"), float("inf"), "x", "1/0", None, [0.1, 2], [[0.1]]]
+)
+def test_quantile_is_refused(quantile: object):
+    wrong = quantile[-1] if isinstance(quantile, list) else quantile
+    for act in (lambda: check_quantile(quantile), lambda: ThresholdFinder(1000, quantile)):
+        with pytest.raises(InputError, match="quantile: expected a number between 0 and 1, exclusive, found ") as error:
+            act()
+        assert repr(wrong) in str(error.value)
+
+
+def test_no_quantile_is_refused():
+    with pytest.raises(InputError, match="quantile: expected at least one, found none"):
+        ThresholdFinder(1000, [])
+
+
+@pytest.mark.parametrize("n_values", [0, -5, 2.5, True, None, "100"])
+def test_n_values_is_refused(n_values: object):
+    with pytest.raises(InputError, match="n_values: expected a positive whole number, found ") as error:
+        ThresholdFinder(n_values)
+    assert repr(n_values) in str(error.value)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 3])
+def test_fewer_values_than_promised(seen: int):
+    finder = ThresholdFinder(100, 0.1)
+    if seen:
+        finder.update(torch.zeros(seen, 2, 5, 5))
+    with pytest.raises(InputError, match=f"n_values: expected 100 activations a unit, found {seen * 25}"):
+        finder.compute()
+
+
+def test_more_values_than_promised():
+    acts = make_acts((4, 2, 5, 5))
+    finder = ThresholdFinder(100, 0.1)
+    finder.update(acts)
+    with pytest.raises(InputError, match="acts: expected n_values = 100 activations a unit in all, found 125"):
+        finder.update(acts[:1])
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+
+
+def test_more_values_than_promised_by_merging():
+    finders = [ThresholdFinder(100, 0.1) for _ in range(2)]
+    for finder in finders:
+        finder.update(torch.zeros(3, 2, 5, 5))
+    with pytest.raises(InputError, match="n_values: expected 100 activations a unit, found 150"):
+        finders[0].merge(finders[1]).compute()
+
+
+def test_other_units_are_refused():
+    acts = make_acts((4, 2, 5, 5))
+    finder = ThresholdFinder(100, 0.1)
+    finder.update(acts[:3])
+    with pytest.raises(InputError, match="acts: expected 2 units as before, found 3"):
+        finder.update(torch.zeros(1, 3, 5, 5))
+    other = ThresholdFinder(100, 0.1)
+    other.update(torch.zeros(1, 3, 5, 5))
+    with pytest.raises(InputError, match="merge: expected 2 units, found 3"):
+        finder.merge(other)
+    finder.update(acts[3:])
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+
+
+def test_another_device_is_refused():
+    finder = ThresholdFinder(100, 0.1, backend="reference")
+    finder.update(torch.zeros(1, 2, 5, 5))
+    with pytest.raises(InputError, match="acts: expected device cpu as before, found meta"):
+        finder.update(torch.zeros(1, 2, 5, 5, device="meta"))
+
+
+@pytest.mark.parametrize("other", [(101, 0.1), (100, 0.2), (100, [0.1, 0.2])])
+def test_merging_another_kind_is_refused(other: tuple):
+    with pytest.raises(InputError, match="merge: expected n_values 100 and quantiles"):
+        ThresholdFinder(100, 0.1).merge(ThresholdFinder(*other))
+
+
+def test_dtype_is_refused():
+    with pytest.raises(InputError, match=r"acts: expected float32, float16 or bfloat16, found float64"):
+        quantile_thresholds(torch.zeros(1, 2, 5, 5, dtype=torch.float64))
+
+
+def test_to_keeps_what_was_seen():
+    acts = make_acts((4, 2, 5, 5))
+    finder = ThresholdFinder(100, 0.1)
+    assert finder.to("cpu") is finder
+    finder.update(acts[:3])
+    assert finder.to("cpu") is finder
+    finder.update(acts[3:])
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+
+
+# --- non-finite values ------------------------------------------------------------------------------------
+
+
+@each_engine
+def test_names_the_first_non_finite_map(engine: Engine):
+    acts = make_acts((6, 20, 3, 3))
+    acts[4, 3, 1, 1] = torch.nan
+    acts[3, 17, 2, 2] = torch.inf
+    acts[5, 0, 0, 0] = 2.0**126
+    with engine.chosen() as backend, threads(3):
+        finder = ThresholdFinder(54, 0.1, backend=backend)
+        finder.update(acts[:3].to(engine.device))
+        assert finder.first_nonfinite() is None
+        finder.check_finite()
+        finder.update(acts[3:5].to(engine.device))
+        finder.update(acts[5:].to(engine.device))
+    assert finder.first_nonfinite() == (3, 17)
+    with pytest.raises(InputError, match="unit 17 of image 3 has a non-finite activation"):
+        finder.check_finite()
+    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+
+
+def test_merged_finders_number_their_images_on():
+    finders = [ThresholdFinder(27, 0.1) for _ in range(2)]
+    finders[0].update(torch.zeros(2, 2, 3, 3))
+    finders[1].update(torch.full((1, 2, 3, 3), torch.nan))
+    assert finders[0].merge(finders[1]).first_nonfinite() == (2, 0)
