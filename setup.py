@@ -43,7 +43,15 @@ class BuildExt(build_ext):
 
 
 setup(
-    packages=["pydissect", "pydissect.backends", "pydissect.broden", "pydissect.cli", "pydissect.demo", "pydissect.synth", "pydissect.kernels"],
+    packages=[
+        "pydissect",
+        "pydissect.backends",
+        "pydissect.broden",
+        "pydissect.cli",
+        "pydissect.demo",
+        "pydissect.synth",
+        "pydissect.kernels",
+    ],
     package_dir={"pydissect": "pydissect", "pydissect.kernels": "kernels"},
     package_data={"pydissect": ["py.typed"], "pydissect.demo": ["*.safetensors"]},
     ext_modules=[

@@ -59,9 +59,7 @@ def main() -> None:
     model = model.eval().to(memory_format=torch.channels_last)
     model.get_submodule(arguments.layer).register_forward_hook(stop)
 
-    loader = DataLoader(
-        Pictures(arguments.data), batch_size=arguments.batch_size, num_workers=arguments.workers
-    )
+    loader = DataLoader(Pictures(arguments.data), batch_size=arguments.batch_size, num_workers=arguments.workers)
     with torch.inference_mode():
         for batch in loader:
             images = batch.permute(0, 3, 1, 2).float().div_(255)

@@ -4,9 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 class Acts:
-    def __init__(
-        self, address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]
-    ) -> None: ...
+    def __init__(self, address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]) -> None: ...
 
 class Masks:
     def __init__(

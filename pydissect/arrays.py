@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from .errors import InputError
 
@@ -42,7 +43,7 @@ def as_tensor(array: Any, name: str) -> Tensor:
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 return torch.from_numpy(view)
         if hasattr(array, "__dlpack__"):
-            return torch.from_dlpack(array)
+            return from_dlpack(array)
     except (TypeError, BufferError, RuntimeError) as error:
         dtype = getattr(array, "dtype", "unknown")
         raise InputError(f"{name}: torch cannot view this {type(array).__name__} of dtype {dtype}: {error}") from None
@@ -58,9 +59,11 @@ def same_kind(array: Any) -> Callable[[Tensor], Any]:
     if isinstance(array, np.ndarray | np.generic):
         return lambda result: result.numpy()
     if hasattr(array, "__array_namespace__"):
-        return array.__array_namespace__().from_dlpack
+        from_library: Callable[[Tensor], Any] = array.__array_namespace__().from_dlpack
+        return from_library
     if type(array).__module__.split(".")[0] == "cupy":
         import cupy  # type: ignore[import-not-found, unused-ignore]
 
-        return cupy.from_dlpack
+        from_cupy: Callable[[Tensor], Any] = cupy.from_dlpack
+        return from_cupy
     return lambda result: result

@@ -131,9 +131,7 @@ class LayerCapture:
             versions[name] = _version(output)
             # The last call of any layer is where captures end: what is overwritten after that does no harm.
             self._overwritten = {
-                known
-                for known, version in versions.items()
-                if version is None or version != _version(outputs[known])
+                known for known, version in versions.items() if version is None or version != _version(outputs[known])
             }
 
         # Not inference mode: its tensors do not count their in-place changes.

@@ -123,9 +123,7 @@ class LayerDissection:
         _write_csv(folder / "concepts.csv", columns, self.concept_rows())
         metadata = {
             "layer": self.layer,
-            "concepts": json.dumps(
-                [[concept.number, concept.name, concept.category] for concept in self.concepts]
-            ),
+            "concepts": json.dumps([[concept.number, concept.name, concept.category] for concept in self.concepts]),
         }
         self.counts.save(folder / "counts.safetensors", metadata, thresholds=self.thresholds)
 

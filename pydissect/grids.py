@@ -22,13 +22,13 @@ _LARGEST_FRACTION = 1 - 2**-22
 class AxisTable(NamedTuple):
     """Where the output pixels of one axis read their source.
 
-    ``index`` is int32 and ``fraction`` float32, one entry an output pixel; the
+    ``indices`` is int32 and ``fractions`` float32, one entry an output pixel; the
     pixel lies at ``index + fraction``, ``0 <= index < source`` and
-    ``0 <= fraction <= 1 - 2**-22``. ``index`` never falls.
+    ``0 <= fraction <= 1 - 2**-22``. Indices never fall.
     """
 
-    index: npt.NDArray[np.int32]
-    fraction: npt.NDArray[np.float32]
+    indices: npt.NDArray[np.int32]
+    fractions: npt.NDArray[np.float32]
 
 
 def _pair(value: object, name: str, positive: bool) -> tuple[float, float]:

@@ -197,7 +197,5 @@ def _describe(output: object) -> str:
     if isinstance(output, Mapping):
         output = tuple(output.values())
     if isinstance(output, tuple | list):
-        return (
-            f"{type(output).__name__} of {', '.join(type(member).__name__ for member in output) or 'nothing'}"
-        )
+        return f"{type(output).__name__} of {', '.join(type(member).__name__ for member in output) or 'nothing'}"
     return type(output).__name__

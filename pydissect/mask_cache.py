@@ -141,11 +141,7 @@ def _load(path: Path, fingerprint: str) -> PackedMasks | None:
         return None
     try:
         tensors, metadata = read_masks(path)
-        return (
-            PackedMasks.from_tensors(path, tensors, metadata)
-            if metadata.get("dataset") == fingerprint
-            else None
-        )
+        return PackedMasks.from_tensors(path, tensors, metadata) if metadata.get("dataset") == fingerprint else None
     except InputError:
         # Damaged, or of another version: packed anew, which replaces it.
         return None

@@ -81,9 +81,7 @@ def build_model(spec: str) -> nn.Module:
     except Exception as error:
         raise InputError(f"--model {spec!r}: the factory raised {one_line(error)}") from error
     if not isinstance(model, nn.Module):
-        raise InputError(
-            f"--model {spec!r}: expected the factory to return an nn.Module, found {type(model).__name__}"
-        )
+        raise InputError(f"--model {spec!r}: expected the factory to return an nn.Module, found {type(model).__name__}")
     return model
 
 

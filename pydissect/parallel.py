@@ -1,7 +1,7 @@
 """Work done in threads beside the main one, results in order and memory bounded."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map`` in threads: results in the items' order, at most ``ahead`` of them waiting to be taken.
 
     An error of the function is raised where its result would come; what has not begun is then cancelled.

@@ -238,9 +238,7 @@ class _Run:
         finders = {}
         for name in self._names:
             _, h, w = capture.shapes[name]
-            finders[name] = ThresholdFinder(
-                images * h * w, self._settings.quantile, backend=self._settings.backend
-            )
+            finders[name] = ThresholdFinder(images * h * w, self._settings.quantile, backend=self._settings.backend)
         for acts, _ in self._batches(capture, "finding thresholds"):
             for name, finder in finders.items():
                 finder.update(acts[name])

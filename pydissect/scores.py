@@ -60,16 +60,12 @@ def label_by_category(category_concept: Tensor, category_iou: Tensor, categories
     """
     if category_iou.shape[1] == 0:
         none = torch.full((len(category_iou),), -1)
-        return UnitLabels(
-            none, category_iou.new_zeros(len(category_iou)), category_concept, category_iou, categories
-        )
+        return UnitLabels(none, category_iou.new_zeros(len(category_iou)), category_concept, category_iou, categories)
     iou = category_iou.amax(1)
     candidates = (category_iou == iou[:, None]) & (category_concept >= 0)
     beyond = torch.iinfo(torch.int64).max
     concept = torch.where(candidates, category_concept, beyond).amin(1)
-    return UnitLabels(
-        torch.where(concept == beyond, -1, concept), iou, category_concept, category_iou, categories
-    )
+    return UnitLabels(torch.where(concept == beyond, -1, concept), iou, category_concept, category_iou, categories)
 
 
 @dataclass(frozen=True)
@@ -121,14 +117,18 @@ def summarize(labels: UnitLabels, iou_threshold: float = IOU_THRESHOLD) -> Layer
         top = detector & (label_category == k)
         counts[name] = CategoryCount(
             detectors=int(above.sum()),
-            unique_detectors=len(labels.category_concept[above, k].unique()),
+            unique_detectors=_distinct(labels.category_concept[above, k]),
             top_detectors=int(top.sum()),
-            unique_top_labels=len(labels.concept[top].unique()),
+            unique_top_labels=_distinct(labels.concept[top]),
         )
     return LayerSummary(
         units=len(labels.iou),
         detectors=int(detector.sum()),
         unique_detectors=sum(count.unique_detectors for count in counts.values()),
-        unique_top_labels=len(labels.concept[detector].unique()),
+        unique_top_labels=_distinct(labels.concept[detector]),
         categories=counts,
     )
+
+
+def _distinct(concepts: Tensor) -> int:
+    return len(set(concepts.tolist()))

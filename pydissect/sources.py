@@ -88,9 +88,7 @@ class BrodenSource:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
         # Two batches: one to be taken, one to be ready after it.
         ahead = 2 * self._batch_size
-        with closing(
-            ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead)
-        ) as pictures:
+        with closing(ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead)) as pictures:
             for begin in range(0, self.num_images, self._batch_size):
                 batch = np.stack(list(islice(pictures, self._batch_size)))
                 images = self._normalization(torch.from_numpy(batch).permute(0, 3, 1, 2))
@@ -137,14 +135,20 @@ class IterableSource:
         self._data = data
         self._limit = limit
         self.num_images = 0
-        num_concepts, from_masks = (None if concepts is None else len(concepts)), None
+        num_concepts, from_masks = 0, None
         for images, masks in self._raw():
             self.num_images += len(images)
-            if num_concepts is None or concepts is None:
-                num_concepts = max(num_concepts or 0, _num_concepts(masks))
+            shown, all_of_them = _num_concepts(masks)
+            if concepts is not None and (shown > len(concepts) or (all_of_them and shown != len(concepts))):
+                raise InputError(
+                    f"concepts: expected one name for each of the {shown} concepts of the masks, found {len(concepts)}"
+                )
+            num_concepts = max(num_concepts, shown)
             if isinstance(masks, PackedMasks):
                 from_masks = masks.categories
-        if self.num_images == 0 or num_concepts is None:
+        if concepts is not None:
+            num_concepts = len(concepts)
+        if self.num_images == 0:
             raise InputError("data: expected at least one image, found none")
         names = [f"concept {c}" for c in range(num_concepts)] if concepts is None else list(concepts)
         self.categories = as_categories(categories if categories is not None else from_masks, num_concepts)
@@ -163,9 +167,7 @@ class IterableSource:
                 break
             packed = as_masks(masks, self.categories, len(self.concepts))
             if len(packed) != len(images):
-                raise InputError(
-                    f"data: expected masks of the batch's {len(images)} images, found {len(packed)}"
-                )
+                raise InputError(f"data: expected masks of the batch's {len(images)} images, found {len(packed)}")
             yield images, packed
         if found != self.num_images:
             more = " or more" if found > self.num_images else ""
@@ -186,9 +188,7 @@ class IterableSource:
             try:
                 images, masks = batch
             except (TypeError, ValueError):
-                raise InputError(
-                    f"data: expected batches (images, masks), found {type(batch).__name__}"
-                ) from None
+                raise InputError(f"data: expected batches (images, masks), found {type(batch).__name__}") from None
             images = as_tensor(images, "data: images")
             if images.ndim != 4:
                 raise InputError(f"data: expected images [B, 3, H, W], found shape {list(images.shape)}")
@@ -200,11 +200,12 @@ class IterableSource:
             yield images, masks
 
 
-def _num_concepts(masks: Any) -> int:
-    """How many concepts a batch of masks shows; packing checks it later."""
+def _num_concepts(masks: Any) -> tuple[int, bool]:
+    """How many concepts a batch of masks shows, and whether these are all; packing checks the masks later."""
     if isinstance(masks, PackedMasks):
-        return masks.num_concepts
+        return masks.num_concepts, True
     tensor = as_tensor(masks, "masks")
     if tensor.dtype == torch.bool and tensor.ndim == 4:
-        return tensor.shape[1]
-    return int(tensor.max()) if tensor.numel() and not tensor.is_floating_point() else 0
+        return tensor.shape[1], True
+    # Of label maps, the largest label: other batches may have larger ones.
+    return int(tensor.max()) if tensor.numel() and not tensor.is_floating_point() else 0, False

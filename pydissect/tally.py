@@ -146,7 +146,8 @@ class Tally:
 
     def _zeros(self) -> Sums:
         assert self.categories is not None
-        return Sums.zeros(*self.threshold.shape, self.num_concepts, len(self.categories), self.device)
+        levels, units = self.threshold.shape
+        return Sums.zeros(levels, units, self.num_concepts, len(self.categories), self.device)
 
     def compute(self) -> Counts:
         """The counts of all batches so far.

@@ -25,7 +25,8 @@ from pydissect.synth import NUMBERS, make_dataset
 
 WEIGHTS = Path(__file__).parents[1] / "pydissect" / "demo" / "weights.safetensors"
 CELL = 8  # mask pixels on a side of a cell of the last layer
-SPARSITY = 1e-3
+RARITY = 0.75  # 0: every label counts by its area, 1: all labels count the same
+SPARSITY = 3e-4
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,12 @@ def train(lessons: Lessons, steps: int, batch: int, seed: int) -> Normalized:
     """Fit the network to the shares of the labels in every cell."""
     torch.manual_seed(seed)
     network = Normalized().to(memory_format=torch.channels_last)
-    # Rare labels would be drowned by the sky.
-    frequency = lessons.shares.float().mean((0, 2, 3)) / (CELL * CELL)
-    weight = (frequency.clamp(min=1e-4) ** -0.5)[:, None, None]
+    frequency = (lessons.shares.float().mean((0, 2, 3)) / (CELL * CELL)).clamp(min=1e-4)
+    # Rare labels would be drowned by the sky; the scale makes the loss 1 for who knows frequencies only.
+    weight = frequency**-RARITY
+    weight /= (weight * torch.distributions.Bernoulli(frequency).entropy()).mean()
     with torch.no_grad():
-        network.readout.bias.copy_(frequency.clamp(min=1e-4).logit())
+        network.readout.bias.copy_(frequency.logit())
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.15)
     normalize = Normalization.parse("imagenet")
@@ -114,7 +116,7 @@ def train(lessons: Lessons, steps: int, batch: int, seed: int) -> Normalized:
         images = normalize(images).to(memory_format=torch.channels_last)
         loss = functional.binary_cross_entropy_with_logits(network(images), shares, reduction="none")
         known = lessons.annotated[picked][:, :, None, None]
-        loss = (loss * weight * known).sum() / (known.sum() * shares[0, 0].numel())
+        loss = (loss * weight[:, None, None] * known).sum() / (known.sum() * shares[0, 0].numel())
         # Few units a label: a label is told by units that mean something by themselves.
         penalty = SPARSITY * network.readout.weight.abs().sum()
         optimizer.zero_grad()
@@ -130,7 +132,7 @@ def main() -> None:
     """Make the pictures, train, and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1200, help="pictures to draw (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=600, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=500, help="optimizer steps (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="pictures a step (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of pictures and weights (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")

@@ -364,7 +364,7 @@ def test_a_fused_multiply_add_would_show(engine: Engine):
     """Pixels that are larger if ``a + t * (b - a)`` rounds twice instead of three times."""
     units, row = 200, 2
     acts = torch.randn((1, units, 2, 1), generator=torch.Generator().manual_seed(3))
-    t = float(axis_table("half_pixel", 2, 7, 0).fraction[row])
+    t = float(axis_table("half_pixel", 2, 7, 0).fractions[row])
     assert t not in (0, 0.5), "fusing would change nothing"
     pixels = reference.upsample(acts, (7, 1))[0, :, row, 0]  # [U]
     a, b = acts[0, :, 0, 0], acts[0, :, 1, 0]

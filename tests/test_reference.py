@@ -97,7 +97,7 @@ def test_a_dead_cell_has_no_pixel(case: Case):
     acts = reference.finite_or_nan(case.acts)
     size = (case.masks.shape[2], case.masks.shape[3])
     pixels = reference.upsample(acts, size, case.grid)
-    y0, x0 = (torch.from_numpy(axis_table(case.grid, acts.shape[2 + k], size[k], k).index).long() for k in (0, 1))
+    y0, x0 = (torch.from_numpy(axis_table(case.grid, acts.shape[2 + k], size[k], k).indices).long() for k in (0, 1))
     y1, x1 = (y0 + 1).clamp(max=acts.shape[2] - 1), (x0 + 1).clamp(max=acts.shape[3] - 1)
     corners = torch.stack([acts[:, :, y][..., x] for y, x in itertools.product((y0, y1), (x0, x1))])
     largest = corners.nan_to_num(nan=-torch.inf).amax(0)
@@ -187,7 +187,7 @@ def naive_counts(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     for n, y, x in itertools.product(range(images), range(H), range(W)):
         for c in range(concepts):
             concept_area[c] += masks[n][c][y][x]
-        y0, x0, ty, tx = rows.index[y], columns.index[x], rows.fraction[y], columns.fraction[x]
+        y0, x0, ty, tx = rows.indices[y], columns.indices[x], rows.fractions[y], columns.fractions[x]
         y1, x1 = min(y0 + 1, h - 1), min(x0 + 1, w - 1)
         for u in range(units):
             corners = [acts[n, u, i, j] for j in (x0, x1) for i in (y0, y1)]

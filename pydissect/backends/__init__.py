@@ -101,7 +101,7 @@ class Backend(Protocol):
 
 
 def _load(module: str) -> Callable[[], Backend]:
-    return lambda: importlib.import_module(f".{module}", __package__).BACKEND  # type: ignore[no-any-return]
+    return lambda: importlib.import_module(f".{module}", __package__).BACKEND
 
 
 # Best first: "auto" takes the first that works on the device.

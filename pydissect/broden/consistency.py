@@ -36,9 +36,7 @@ def check_counts(
     _check_categories(files, concepts, report)
 
 
-def _check_labels(
-    files: Files, images: Mapping[int, int], report: Reporter
-) -> dict[int, dict[str, int | None]]:
+def _check_labels(files: Files, images: Mapping[int, int], report: Reporter) -> dict[int, dict[str, int | None]]:
     """Check the frequencies of label.csv; return the count of each label in each category."""
     path = files.table("label.csv")
     stated: dict[int, dict[str, int | None]] = {}

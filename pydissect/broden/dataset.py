@@ -120,9 +120,7 @@ class Broden:
             where = at(self._index_csv, row.line, column)
             path = self._files.picture(name, where)
             labels = read_label_map(path, (row.sh, row.sw), self._known, where)
-            maps[layer] = (
-                labels if labels.shape == self.mask_size else resample_nearest(labels, self.mask_size)
-            )
+            maps[layer] = labels if labels.shape == self.mask_size else resample_nearest(labels, self.mask_size)
         return maps, row.whole
 
     def sha256(self) -> str:

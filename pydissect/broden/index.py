@@ -69,9 +69,7 @@ def _check_columns(table: Table, concepts: Sequence[Concept], report: Reporter) 
 class _RowParser:
     """Turns the fields of one row into an `Annotation`, or into reports."""
 
-    def __init__(
-        self, table: Table, categories: Sequence[str], known: frozenset[int], report: Reporter
-    ) -> None:
+    def __init__(self, table: Table, categories: Sequence[str], known: frozenset[int], report: Reporter) -> None:
         self._path = table.path
         self._image, self._split, *sizes = (table.column(name) for name in ROW_COLUMNS)
         self._size_places = tuple(sizes)

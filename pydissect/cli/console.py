@@ -38,9 +38,7 @@ def err() -> Console:
 
 def plain(text: object) -> str:
     """Text from a dataset or a file, without what could steer a terminal."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text)
-    )
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def say(kind: str, style: str, message: object) -> None:
@@ -57,7 +55,7 @@ def warnings_as_lines() -> Iterator[None]:
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
             say("warning", "bold yellow", " ".join(str(message).split()))
 
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield
 
 

@@ -40,9 +40,7 @@ def info_command(data: Path, split: str) -> None:
 
 @data_group.command("check", cls=Command, epilog="Example: pydissect data check --data broden1_224 --verify")
 @_DATA
-@click.option(
-    "--verify", is_flag=True, help="Print a SHA-256 over the contents of all files, to compare copies."
-)
+@click.option("--verify", is_flag=True, help="Print a SHA-256 over the contents of all files, to compare copies.")
 @click.pass_context
 def check_command(ctx: click.Context, data: Path, verify: bool) -> None:
     """Open every file of a dataset and list all that is wrong with it. Exit status 2 if anything is."""
@@ -53,9 +51,7 @@ def check_command(ctx: click.Context, data: Path, verify: bool) -> None:
     console = out()
     if report.sha256:
         console.print(f"sha256 {report.sha256}", soft_wrap=True)
-    console.print(
-        f"{report.images:,} images, {report.bitmaps:,} label PNGs, {len(report.problems):,} problems"
-    )
+    console.print(f"{report.images:,} images, {report.bitmaps:,} label PNGs, {len(report.problems):,} problems")
     if not report.ok:
         ctx.exit(2)
 
@@ -82,12 +78,8 @@ def pack_command(data: Path, split: str, workers: int | None) -> None:
     out().print(Text(f"{plain(masks)}\n{plain(path)} ({size})"), soft_wrap=True)
 
 
-@data_group.command(
-    "synth", cls=Command, epilog="Example: pydissect data synth --images 300 --seed 0 --out demo/data"
-)
-@click.option(
-    "--images", type=click.IntRange(1), default=300, show_default=True, metavar="N", help="Pictures to draw."
-)
+@data_group.command("synth", cls=Command, epilog="Example: pydissect data synth --images 300 --seed 0 --out demo/data")
+@click.option("--images", type=click.IntRange(1), default=300, show_default=True, metavar="N", help="Pictures to draw.")
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -96,9 +88,7 @@ def pack_command(data: Path, split: str, workers: int | None) -> None:
     metavar="S",
     help="Another seed draws other pictures.",
 )
-@click.option(
-    "--out", "output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make."
-)
+@click.option("--out", "output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Folder to make.")
 def synth_command(images: int, seed: int, output: Path) -> None:
     """Make a dataset of drawn pictures with exact labels, in Broden's format."""
     with progress_bar() as progress:

@@ -57,9 +57,7 @@ def layer_tables(result: LayerDissection) -> Group:
             str(count.unique_top_labels),
         )
     categories.add_section()
-    categories.add_row(
-        "all", "", str(summary.unique_detectors), str(summary.detectors), str(summary.unique_top_labels)
-    )
+    categories.add_row("all", "", str(summary.unique_detectors), str(summary.detectors), str(summary.unique_top_labels))
     return Group(units, categories)
 
 
