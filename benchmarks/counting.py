@@ -29,9 +29,9 @@ def plain_torch(acts: Tensor, masks: Tensor, threshold: Tensor) -> Tensor:
     return intersection
 
 
-def seconds(function: Callable[[], object]) -> float:
+def seconds(function: Callable[..., object], *arguments: object) -> float:
     begin = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - begin
 
 
@@ -42,8 +42,8 @@ def main() -> None:
         acts, masks, packed, threshold = prepared(workload, workload.images)
         ours, plain = [], []
         for _ in range(ROUNDS):
-            ours.append(min(seconds(lambda: count(acts, packed, threshold)) for _ in range(5)))
-            plain.append(seconds(lambda: plain_torch(acts, masks, threshold)))
+            ours.append(min(seconds(count, acts, packed, threshold) for _ in range(5)))
+            plain.append(seconds(plain_torch, acts, masks, threshold))
         maps = workload.images * workload.units
         ratio = statistics.median(p / o for p, o in zip(plain, ours, strict=True))
         fastest, other = statistics.median(ours), statistics.median(plain)

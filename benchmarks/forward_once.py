@@ -4,6 +4,7 @@ Plain torch, without pydissect; ``benchmarks/whole_command.py`` measures against
 """
 
 import argparse
+import contextlib
 import csv
 import importlib.util
 from pathlib import Path
@@ -51,7 +52,8 @@ def main() -> None:
 
     path, _, factory = arguments.model.rpartition(":")
     spec = importlib.util.spec_from_file_location("network", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model = getattr(module, factory)()
@@ -63,10 +65,8 @@ def main() -> None:
     with torch.inference_mode():
         for batch in loader:
             images = batch.permute(0, 3, 1, 2).float().div_(255)
-            try:
+            with contextlib.suppress(LayerReachedError):
                 model(images)
-            except LayerReachedError:
-                pass
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def choose(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
 
 
 def main() -> None:
+    """Draws the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
