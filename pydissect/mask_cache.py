@@ -140,8 +140,10 @@ def _load(path: Path, fingerprint: str) -> PackedMasks | None:
     if not path.exists():
         return None
     try:
-        tensors, metadata = read_masks(path)
-        return PackedMasks.from_tensors(path, tensors, metadata) if metadata.get("dataset") == fingerprint else None
+        tensors, metadata, bitmap_map = read_masks(path)
+        if metadata.get("dataset") != fingerprint:
+            return None
+        return PackedMasks.from_file(path, tensors, metadata, bitmap_map)
     except InputError:
         # Damaged, or of another version: packed anew, which replaces it.
         return None

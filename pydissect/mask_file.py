@@ -5,6 +5,7 @@ format's version, the mask size, the categories, and whatever the writer adds.
 """
 
 import json
+import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .arrays import as_tensor
 from .categories import Categories
 from .errors import InputError
 from .packing import ImageMasks, annotated, row_bytes
@@ -124,8 +126,34 @@ class MaskWriter:
         return json.dumps({"__metadata__": self._metadata, **entries}).encode()
 
 
-def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a mask file; the tensors are memory-mapped.
+class BitmapMap:
+    """The bitmaps of a mask file, memory-mapped.
+
+    Attributes:
+        bitmaps: ``[B, H, row_bytes]`` uint8.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        header_size = int.from_bytes(self._map[:8], "little")
+        entry = json.loads(self._map[8 : 8 + header_size])["bitmaps"]
+        begin, end = entry["data_offsets"]
+        self._begin = 8 + header_size + begin
+        array = np.frombuffer(self._map, np.uint8, end - begin, self._begin)
+        self.bitmaps = as_tensor(array.reshape(entry["shape"]), "bitmaps")
+
+    def release(self, first: int, last: int) -> None:
+        """Gives back the memory of the bitmaps ``first`` to ``last``; used again, they are read again."""
+        bytes_a_bitmap = self.bitmaps[0].numel() if len(self.bitmaps) else 0
+        begin = (self._begin + first * bytes_a_bitmap) // mmap.PAGESIZE * mmap.PAGESIZE
+        end = self._begin + last * bytes_a_bitmap
+        if end > begin:
+            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
+def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap]:
+    """The tensors and the metadata of a mask file, and the memory map that its bitmaps lie in.
 
     Raises:
         InputError: no such file, another format, a newer version, or damaged contents.
@@ -134,12 +162,19 @@ def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             check_format(path, metadata, FORMAT, VERSION)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = set(file.keys())
+            if "bitmaps" not in names:
+                raise InputError(f"{path}: damaged packed masks: no tensor 'bitmaps'")
+            tensors = {name: file.get_tensor(name) for name in names - {"bitmaps"}}
+            # safetensors has checked the header by now.
+            mapped = BitmapMap(path)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as packed masks: {error}") from None
-    return tensors, metadata
+    return {**tensors, "bitmaps": mapped.bitmaps}, metadata, mapped
 
 
 def check_format(path: Path, metadata: Mapping[str, str], name: str, version: int) -> None:

@@ -14,7 +14,7 @@ from .arrays import as_tensor
 from .categories import Categories, as_categories
 from .errors import InputError
 from .files import atomic_write
-from .mask_file import MaskWriter, read_masks
+from .mask_file import BitmapMap, MaskWriter, read_masks
 from .packing import IGNORED, ImageMasks, annotated, canonical, pack_labels, row_bytes
 
 # A larger one is rather a code for "unlabelled" than the number of a concept.
@@ -50,6 +50,7 @@ class PackedMasks:
         whole_ranges: ``[N, 2]`` int64, likewise into ``whole_concepts``.
         whole_concepts: ``[V]`` int32, concepts that cover their whole image.
         annotated: ``[N, K]`` uint8, whether category ``k`` is annotated in image ``n``.
+        bitmap_map: the memory map that ``bitmaps`` lies in, or None.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class PackedMasks:
         whole_ranges: Tensor,
         whole_concepts: Tensor,
         annotated: Tensor,
+        bitmap_map: BitmapMap | None = None,
     ) -> None:
         self.size = size
         self.categories = categories
@@ -74,6 +76,7 @@ class PackedMasks:
         self.whole_ranges = whole_ranges
         self.whole_concepts = whole_concepts
         self.annotated = annotated
+        self.bitmap_map = bitmap_map
 
     @classmethod
     def from_bool(cls, masks: Any, categories: Categories | Sequence[str] | None = None) -> "PackedMasks":
@@ -202,11 +205,12 @@ class PackedMasks:
             InputError: no such file, another format, a newer version, or damaged contents.
         """
         path = Path(path)
-        tensors, metadata = read_masks(path)
-        return cls.from_tensors(path, tensors, metadata)
+        return cls.from_file(path, *read_masks(path))
 
     @classmethod
-    def from_tensors(cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> "PackedMasks":
+    def from_file(
+        cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], bitmap_map: BitmapMap
+    ) -> "PackedMasks":
         """Checks and takes up what ``read_masks`` read from the file ``path``.
 
         Raises:
@@ -261,6 +265,7 @@ class PackedMasks:
             whole_ranges=torch.stack([tensors["whole_offsets"][:-1], tensors["whole_offsets"][1:]], dim=1),
             whole_concepts=whole,
             annotated=tensors["annotated"],
+            bitmap_map=bitmap_map,
         )
 
     def save(self, path: str | Path) -> None:
@@ -321,7 +326,12 @@ class PackedMasks:
         if self.device == torch.device(device):
             return self
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return self._replace(**tensors)
+        return self._replace(**tensors, bitmap_map=None)
+
+    def release(self) -> None:
+        """Gives back the memory of these images' bitmaps, if they lie in a file; used again, they are read again."""
+        if self.bitmap_map is not None and len(self):
+            self.bitmap_map.release(int(self.bitmap_ranges[:, 0].min()), int(self.bitmap_ranges[:, 1].max()))
 
     def concept_area(self) -> Tensor:
         """``[C]`` int64: pixels of each concept's mask, summed over the images (design: "concept area")."""

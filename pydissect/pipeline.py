@@ -20,6 +20,7 @@ from .errors import InputError
 from .grids import Grid, check_grid
 from .layers import find_layers
 from .memory_format import channels_last_pays
+from .messages import one_line
 from .nonfinite import check_policy
 from .normalize import Normalization
 from .progress import Progress, silent
@@ -96,7 +97,7 @@ def dissect(
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     settings = _Settings(quantile, iou_threshold, union, check_grid(grid), nonfinite, backend)
-    device = torch.device(device)
+    device = _usable_device(device)
     normalization = Normalization.parse(normalize)
     _check_number("batch_size", batch_size, 1)
     _check_number("limit", limit, 1)
@@ -160,6 +161,19 @@ def dissect(
 def _check_number(name: str, value: int | None, low: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
         raise InputError(f"{name}: expected a whole number, {low} or more, found {value!r}")
+
+
+def _usable_device(device: str | torch.device) -> torch.device:
+    try:
+        result = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device: expected one such as cpu, cuda or cuda:1, found {device!r}") from None
+    try:
+        # Whatever torch lacks for it, the driver or the device itself, shows in the smallest work there is.
+        torch.zeros(1, device=result).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device: {str(result)!r} cannot be used: {one_line(error)}") from None
+    return result
 
 
 def versions() -> dict[str, str]:
@@ -289,6 +303,7 @@ class _Run:
         done = 0
         for images, masks in self._source.batches():
             yield capture(self._prepare(images)), masks
+            masks.release()
             done += len(images)
             self._progress(stage, done, self._source.num_images)
 

@@ -516,6 +516,26 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, str]], object], 
 }
 
 
+def test_released_bitmaps_are_read_again(tmp_path: Path):
+    masks = torch.rand(9, 5, 113, 97) > 0.5
+    PackedMasks.from_bool(masks).save(tmp_path / "masks")
+    loaded = PackedMasks.load(tmp_path / "masks")
+    for images in (slice(0, 4), slice(3, 9), slice(2, 2), [8, 0]):
+        part = loaded[images]
+        assert torch.equal(part.unpack(), masks[images])
+        part.release()
+        assert torch.equal(part.unpack(), masks[images])
+    assert torch.equal(loaded.unpack(), masks)
+
+
+def test_release_leaves_bitmaps_in_memory_alone():
+    masks = torch.rand(2, 3, 16, 16) > 0.5
+    packed = PackedMasks.from_bool(masks)
+    packed.release()
+    assert torch.equal(packed.unpack(), masks)
+
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file(tmp_path: Path, name: str):
     path = tmp_path / "masks"

@@ -193,7 +193,7 @@ def dissect_command(
             limit=limit,
             batch_size=batch_size,
             workers=default_workers() if workers is None else workers,
-            device=_device(device),
+            device=device,
             backend=backend,
             nonfinite=nonfinite,
             progress=progress,
@@ -233,13 +233,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {text!r}") from None
-
-
-def _device(text: str) -> torch.device:
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise InputError(f"device: expected one such as cpu, cuda or cuda:1, found {text!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device: {text!r} cannot be used: torch finds no CUDA device")
-    return device

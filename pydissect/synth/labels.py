@@ -20,7 +20,7 @@ PARTS = _words("""
     facade roof door window chimney knob tower lantern blade cap stem trunk crown fruit frond arm flower
     petal center leaf body wheel hub headlight hull sail mast pennant envelope basket nose fin flame ring
     tail eye bell tentacle wing head beak leg ear hat scarf canopy pole shade cushion armrest top frame
-    peak post
+    peak post curtain curb button handle
 """)
 
 MATERIALS = _words("wood brick stone metal fabric glass rubber foliage sand snow water tile paper ceramic wool")

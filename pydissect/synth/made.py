@@ -155,7 +155,7 @@ def _car(pen: Pen) -> None:
     lower = polygon((-0.98, 0.2), (-1, 0.5), (-0.6, 0.57), (0.62, 0.57), (0.98, 0.46), (1, 0.2))
     pen.fill(lower, paint, "body", "metal")
     pen.fill(arc(0.93, 0.4, 0.06, 0.07), _LIT, "headlight", "glass")
-    pen.fill(bar((-0.12, 0.46), (0.0, 0.46), 0.035), dim(paint, 0.6), "body", "metal", "knob")
+    pen.fill(bar((-0.12, 0.46), (0.0, 0.46), 0.035), dim(paint, 0.6), "body", "metal", "handle")
     for x in (-0.56, 0.56):
         pen.fill(arc(x, 0.18, 0.22, 0.22), _BLACK, "wheel", "rubber")
         pen.fill(arc(x, 0.18, 0.11, 0.11), _STEEL, "wheel", "metal", "hub")
@@ -207,7 +207,7 @@ def _snowman(pen: Pen) -> None:
     pen.fill(arc(0, 0.2, 0.28, 0.24), snow, "body", "snow")
     pen.fill(arc(0, 0.49, 0.21, 0.18), snow, "body", "snow")
     for y in (0.45, 0.54):
-        pen.fill(arc(0, y, 0.022, 0.022), _BLACK, "body", None, "knob")
+        pen.fill(arc(0, y, 0.022, 0.022), _BLACK, "body", None, "button")
     pen.fill(arc(0, 0.74, 0.155, 0.145), snow, "head", "snow")
     for x in (-0.055, 0.055):
         pen.fill(arc(x, 0.77, 0.02, 0.02), _BLACK, "head", None, "eye")
@@ -300,10 +300,10 @@ def _rug(pen: Pen) -> None:
 
 def _picture(pen: Pen) -> None:
     pen.fill(rectangle(-0.42, 0, 0.42, 0.66), _WOOD, "frame", "wood")
-    pen.fill(rectangle(-0.36, 0.06, 0.36, 0.6), pen.mix("blue", "pink", "yellow", "orange"), "body", "paper")
-    pen.fill(arc(0.16, 0.44, 0.08, 0.08), pen.mix("white", "yellow", "red"), "body", "paper")
+    pen.fill(rectangle(-0.36, 0.06, 0.36, 0.6), pen.mix("blue", "pink", "yellow", "orange"), None, "paper")
+    pen.fill(arc(0.16, 0.44, 0.08, 0.08), pen.mix("white", "yellow", "red"), None, "paper")
     hill = polygon((-0.36, 0.06), (0.36, 0.06), (0.36, 0.22), (0.1, 0.32), (-0.14, 0.18), (-0.36, 0.26))
-    pen.fill(hill, pen.mix("green", "purple", "blue"), "body", "paper")
+    pen.fill(hill, pen.mix("green", "purple", "blue"), None, "paper")
 
 
 def _window(pen: Pen) -> None:
@@ -315,7 +315,7 @@ def _window(pen: Pen) -> None:
     cloth = pen.mix("red", "green", "orange", "purple", "pink")
     for side in (-1, 1):
         drape = polygon((side * 0.56, 1.06), (side * 0.22, 1.06), (side * 0.4, 0.5), (side * 0.44, -0.06))
-        pen.fill(np.concatenate([drape, polygon((side * 0.6, -0.06))]), cloth, "canopy", "fabric")
+        pen.fill(np.concatenate([drape, polygon((side * 0.6, -0.06))]), cloth, "curtain", "fabric")
 
 
 MADE: dict[str, Callable[[Pen], None]] = {

@@ -51,7 +51,7 @@ class Painter(Dice):
 
     def place(self, thing: str, x: float, y: float, size: float, angle: float = 0.0) -> None:
         """Draw a thing that stands at (x, y), in pixels, mirrored by chance."""
-        frame = Frame(x, y, size, bool(self.rng.random() < 0.5), angle)
+        frame = Frame(x, y, size, self.chance(0.5), angle)
         label = _LABELS.get(thing, thing)
         _THINGS[thing](Pen(self.canvas, self.rng, label, frame, self.night, self.snowy))
 
@@ -61,10 +61,9 @@ class Painter(Dice):
         depths = np.sort(self.rng.uniform(0, 1, count))
         self.rng.shuffle(columns)
         for x, depth in zip(columns, depths, strict=True):
-            low, high = (float(pair[0] + depth * (pair[1] - pair[0])) for pair in (rows, sizes))
+            y, size = (float(far + depth * (near - far)) for far, near in (rows, sizes))
             thing = self.choose(things)
-            size = high * _RELATIVE.get(thing, 1.0) * self.among(0.85, 1.15)
-            self.place(thing, float(x), low, size)
+            self.place(thing, float(x), y, size * _RELATIVE.get(thing, 1.0) * self.among(0.85, 1.15))
 
     def sky(self, mood: str, horizon: float) -> None:
         """Fill the sky down to the horizon, with what belongs in it."""
@@ -76,8 +75,8 @@ class Painter(Dice):
         if self.night or (mood == "dusk" and self.chance(0.3)):
             self.place("moon", self.among(30, 194), self.among(24, 44), self.among(20, 32))
         elif mood in ("day", "clear", "dawn", "dusk") and self.chance(0.6):
-            low = (0.55, 0.85) if mood in ("dusk", "dawn") else (0.2, 0.4)
-            self.place("sun", self.among(24, 200), horizon * self.among(*low), self.among(20, 30))
+            heights = (0.55, 0.85) if mood in ("dusk", "dawn") else (0.2, 0.4)
+            self.place("sun", self.among(24, 200), horizon * self.among(*heights), self.among(20, 30))
         if mood in ("day", "overcast", "dawn") or self.chance(0.25):
             for _ in range(self.count(1, 3)):
                 self.place("cloud", self.among(0, SIDE), horizon * self.among(0.15, 0.6), self.among(18, 36))
@@ -247,7 +246,7 @@ def _city(p: Painter, mood: str) -> None:
     for left in range(-6, 240, 34):
         p.place("building", left + p.among(-8, 8), 160, p.among(84, 142))
     curb = dim(shade("grey", (196, 192, 188)), 0.5 if p.night else 1.0)
-    p.canvas.fill(rectangle(0, 156, SIDE, 172), curb, Tag("road", "frame", None, "stone"))
+    p.canvas.fill(rectangle(0, 156, SIDE, 172), curb, Tag("road", "curb", None, "stone"))
     asphalt = dim(shade("grey", (112, 114, 122)), 0.62 if p.night else 1.0)
     if p.night:
         asphalt = asphalt._replace(name="black")
@@ -300,11 +299,7 @@ def _living_room(p: Painter) -> None:
     for row in range(1, 5):
         y = floor + (SIDE - floor) * row * row / 22
         p.canvas.fill(rectangle(0, y, SIDE, y + 0.9), dim(wood, 0.82), Tag("floor", material="wood"))
-    p.canvas.fill(
-        rectangle(0, floor - 5, SIDE, floor),
-        flat("white", (246, 244, 238)),
-        Tag("wall", "frame", None, "wood"),
-    )
+    p.canvas.fill(rectangle(0, floor - 5, SIDE, floor), flat("white", (246, 244, 238)), Tag("wall", material="wood"))
     left = p.chance(0.5)
     p.place("window", 58 if left else 166, 92, p.among(62, 74))
     p.place("picture", 166 if left else 58, 78, p.among(44, 60))
