@@ -21,15 +21,11 @@ DIMMED = 0.25
 
 
 def choose(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
-    """The best unit of as many labels, the categories taken in turn."""
+    """The units of the largest IoU, one a label."""
     best: dict[str, dict[str, str]] = {}
     for row in sorted(rows, key=lambda row: -float(row["iou"])):
         best.setdefault(row["label"], row)
-    by_category: dict[str, list[dict[str, str]]] = {}
-    for row in best.values():
-        by_category.setdefault(row["category"], []).append(row)
-    turns = [row for i in range(count) for rows in by_category.values() for row in rows[i : i + 1]]
-    return turns[:count]
+    return list(best.values())[:count]
 
 
 def main() -> None:
