@@ -42,9 +42,7 @@ class BrodenBuilder:
     header: list[str] = field(default_factory=lambda: list(COLUMNS))
     index: Table = field(
         default_factory=lambda: [
-            _row(
-                "x", "train", object="a/x_o.png", part="a/x_p1.png;a/x_p2.png", scene="7", color="a/x_c.png"
-            ),
+            _row("x", "train", object="a/x_o.png", part="a/x_p1.png;a/x_p2.png", scene="7", color="a/x_c.png"),
             _row("y", "val", scene="7;0"),
             _row("z", "train", object="0"),
         ]

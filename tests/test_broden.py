@@ -138,9 +138,7 @@ def test_blank_lines_are_skipped_and_counted(builder: BrodenBuilder):
     [("0.125", "0.25", "part"), ("0.5", "0.25", "object"), ("0.25", "0.25", "object")],
     ids=["later", "earlier", "tie"],
 )
-def test_primary_category_has_the_largest_coverage(
-    builder: BrodenBuilder, in_object: str, in_part: str, primary: str
-):
+def test_primary_category_has_the_largest_coverage(builder: BrodenBuilder, in_object: str, in_part: str, primary: str):
     builder.coverage["object"][1]["coverage"] = in_object
     builder.coverage["part"][0]["coverage"] = in_part
     builder.labels[2]["category"] = "part;object(1)"
@@ -445,9 +443,7 @@ def test_label_number_twice(builder: BrodenBuilder):
     refuse(lambda: Broden(builder.write()), "label.csv, line 6, column 'number'", "300 again")
 
 
-@pytest.mark.parametrize(
-    ("cell", "found"), [("texture(3)", "'texture'"), ("", "''"), ("part(x)", "'part(x)'")]
-)
+@pytest.mark.parametrize(("cell", "found"), [("texture(3)", "'texture'"), ("", "''"), ("part(x)", "'part(x)'")])
 def test_label_of_an_unknown_category(builder: BrodenBuilder, cell: str, found: str):
     builder.labels[4]["category"] = cell
     refuse(lambda: Broden(builder.write()), "label.csv, line 6, column 'category'", found)
@@ -471,9 +467,7 @@ def test_cell_with_an_unknown_label(builder: BrodenBuilder, number: str):
 
 
 @pytest.mark.parametrize("column", ["image", "part"])
-@pytest.mark.parametrize(
-    "name", ["../x.png", "a/../../../x.png", "/etc/passwd", "a/\0.png", "a/.."], ids=ascii
-)
+@pytest.mark.parametrize("name", ["../x.png", "a/../../../x.png", "/etc/passwd", "a/\0.png", "a/.."], ids=ascii)
 def test_cell_with_a_forbidden_path(builder: BrodenBuilder, column: str, name: str):
     builder.index[1][column] = name
     refuse(lambda: Broden(builder.write()), f"index.csv, line 3, column {column!r}", repr(name))

@@ -535,7 +535,6 @@ def test_release_leaves_bitmaps_in_memory_alone():
     assert torch.equal(packed.unpack(), masks)
 
 
-
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file(tmp_path: Path, name: str):
     path = tmp_path / "masks"

@@ -166,9 +166,7 @@ def test_a_failed_import_leaves_no_module(model_file):
 
 
 def test_package_that_fails_on_first_use(tmp_path, monkeypatch):
-    (tmp_path / "lazy_package_of_test.py").write_text(
-        "def __getattr__(name):\n    raise ImportError('no libfoo')\n"
-    )
+    (tmp_path / "lazy_package_of_test.py").write_text("def __getattr__(name):\n    raise ImportError('no libfoo')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"'net' cannot be imported: ImportError: no libfoo"):
         load_factory("lazy_package_of_test:net")

@@ -538,7 +538,7 @@ def test_packed_masks_of_other_categories_in_a_later_batch():
 
 
 def test_masks_of_another_size_in_a_later_batch_count():
-    """Masks of each batch may have their own size: pixels are summed, as ``Tally`` documents nothing else."""
+    """A batch of another mask size, say of a DataLoader over two datasets, counts in its own pixels."""
     small = nn.functional.max_pool2d(masks()[6:].float(), 2) > 0
     data = [(images()[:6], masks()[:6]), (images()[6:], small)]
     found = dissect(net(), data, "mix", quantile=QUANTILE)["mix"]

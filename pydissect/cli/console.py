@@ -85,8 +85,7 @@ class Command(click.Command):
         try:
             with warnings_as_lines():
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            # The last: the reader of our output, such as head, has seen enough; click deals with it.
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except (KeyboardInterrupt, click.Abort):
             say("interrupted", "bold yellow", "nothing was written")
