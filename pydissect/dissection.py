@@ -183,8 +183,8 @@ def check_output(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"out: expected a folder or nothing at {folder}, found a file or a link")
     empty = not any(folder.iterdir())
-    if not overwrite and not empty:
-        raise InputError(f"out: folder {folder} exists; --overwrite replaces it")
+    if not overwrite:
+        raise InputError(f"out: folder {folder} exists; overwrite (--overwrite) replaces it")
     if overwrite and not empty and not (folder / _RUN_FILE).is_file():
         raise InputError(
             f"out: folder {folder} holds no {_RUN_FILE}, so it is not the result of a dissection; it is not replaced"

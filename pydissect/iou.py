@@ -8,11 +8,10 @@ from .acts import as_acts
 from .arrays import same_kind
 from .backends import choose_backend
 from .counts import Counts, check_union
-from .errors import InputError
 from .grids import Grid, check_grid
 from .masks import PackedMasks, as_masks
 from .nonfinite import check_policy
-from .tally import Tally, as_levels
+from .tally import Tally, as_levels, check_batch
 from .thresholds import Quantiles, quantile_thresholds
 
 
@@ -20,10 +19,7 @@ def _batch(acts: Any, masks: Any) -> tuple[Tensor, PackedMasks]:
     """Both, of the same images on the same device."""
     tensor = as_acts(acts)
     packed = as_masks(masks)
-    if len(packed) != len(tensor):
-        raise InputError(f"masks: expected those of {len(tensor)} images, one for each of acts, found {len(packed)}")
-    if packed.device != tensor.device:
-        raise InputError(f"masks: expected device {tensor.device}, that of acts, found {packed.device}")
+    check_batch(tensor, packed)
     return tensor, packed
 
 

@@ -9,13 +9,12 @@ from math import isqrt
 import torch
 from torch import nn
 
+from pydissect.acts import DTYPES
 from pydissect.errors import InputError
 from pydissect.messages import nearest_names, one_line
 
 MapShape = tuple[int, int, int]
 """`(U, h, w)`: the shape of one image's activation maps."""
-
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def activation_maps(output: object, images: Sequence[int]) -> torch.Tensor:
             counts. `[B, U, h, w]` is taken as it is, `[B, U]` as maps of 1 x 1. Token models return
             `[B, T, D]`: the D features are the units; the T tokens are square patches of the image, row by
             row, with or without a class token before them (which is dropped). `[B, h, w, U]`, which blocks of
-            Swin and ConvNeXt return, is told by its sizes where the images are square.
+            Swin and ConvNeXt return, is told by its sizes: maps have the aspect of the image.
         images: shape `[B, 3, H, W]` of the images that the model was given.
 
     Returns:
@@ -120,7 +119,7 @@ def activation_maps(output: object, images: Sequence[int]) -> torch.Tensor:
     tensor = first_tensor(output)
     if tensor is None:
         raise InputError(f"expected a tensor, found {_describe(output)}")
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         advice = "; convert the model with .float()" if tensor.dtype == torch.float64 else ""
         found = str(tensor.dtype).removeprefix("torch.")
         raise InputError(f"expected float32, float16 or bfloat16 activations, found {found}{advice}")
@@ -133,7 +132,8 @@ def activation_maps(output: object, images: Sequence[int]) -> torch.Tensor:
     if len(shape) == 2:
         return tensor[:, :, None, None]
     if len(shape) == 4:
-        features_last = height == width and shape[1] == shape[2] != shape[3]
+        # Of the two readings, maps have the aspect of the image.
+        features_last = shape[1] * width == shape[2] * height and shape[2] * width != shape[3] * height
         return tensor.permute(0, 3, 1, 2) if features_last else tensor
     for class_tokens in (0, 1):
         if grid := _patch_grid(shape[1] - class_tokens, height, width):

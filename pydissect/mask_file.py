@@ -6,6 +6,7 @@ format's version, the mask size, the categories, and whatever the writer adds.
 
 import json
 import mmap
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,11 +132,13 @@ class BitmapMap:
 
     Attributes:
         bitmaps: ``[B, H, row_bytes]`` uint8.
+        inode: of the file.
     """
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.inode = os.fstat(file.fileno()).st_ino
         header_size = int.from_bytes(self._map[:8], "little")
         entry = json.loads(self._map[8 : 8 + header_size])["bitmaps"]
         begin, end = entry["data_offsets"]
@@ -159,6 +162,7 @@ def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap
         InputError: no such file, another format, a newer version, or damaged contents.
     """
     try:
+        inode = path.stat().st_ino
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             check_format(path, metadata, FORMAT, VERSION)
@@ -168,6 +172,9 @@ def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap
             tensors = {name: file.get_tensor(name) for name in names - {"bitmaps"}}
             # safetensors has checked the header by now.
             mapped = BitmapMap(path)
+        if mapped.inode != inode:
+            # Another process has put a new file in its place meanwhile.
+            return read_masks(path)
     except InputError:
         raise
     except FileNotFoundError:

@@ -334,7 +334,7 @@ class PackedMasks:
             self.bitmap_map.release(int(self.bitmap_ranges[:, 0].min()), int(self.bitmap_ranges[:, 1].max()))
 
     def concept_area(self) -> Tensor:
-        """``[C]`` int64: pixels of each concept's mask, summed over the images (design: "concept area")."""
+        """``[C]`` int64: pixels of each concept's mask, summed over the images."""
         area = torch.zeros(self.num_concepts, dtype=torch.int64, device=self.device)
         bitmaps, whole = _places(self.bitmap_ranges), _places(self.whole_ranges)
         area.index_add_(0, self.bitmap_concepts[bitmaps].long(), self.bitmap_pixels[bitmaps].long())

@@ -43,11 +43,11 @@ class Normalization:
             return _NAMED[spec]
         means, slash, stds = spec.partition("/")
         if not slash:
-            raise InputError(f"--normalize: expected none, imagenet, caffe or M,M,M/S,S,S, found {spec!r}")
+            raise InputError(f"normalize: expected none, imagenet, caffe or M,M,M/S,S,S, found {spec!r}")
         mean = _three_numbers(spec, "means", means)
         std = _three_numbers(spec, "deviations", stds)
         if min(std) <= 0:
-            raise InputError(f"--normalize: expected deviations above 0, found {stds!r} in {spec!r}")
+            raise InputError(f"normalize: expected deviations above 0, found {stds!r} in {spec!r}")
         return cls(spec, mean, std)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -100,9 +100,9 @@ def _three_numbers(spec: str, what: str, text: str) -> Triple:
     try:
         first, second, third = (float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--normalize: expected three {what} M,M,M, found {text!r} in {spec!r}") from None
+        raise InputError(f"normalize: expected three {what} M,M,M, found {text!r} in {spec!r}") from None
     if not all(math.isfinite(number) for number in (first, second, third)):
-        raise InputError(f"--normalize: expected finite {what}, found {text!r} in {spec!r}")
+        raise InputError(f"normalize: expected finite {what}, found {text!r} in {spec!r}")
     return first, second, third
 
 

@@ -1,5 +1,6 @@
 """Work done in threads beside the main one, results in order and memory bounded."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,11 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """Threads that decode pictures where none are asked for: one for each processor, at most 8."""
+    return min(len(os.sched_getaffinity(0)), 8)
 
 
 def ordered_map(

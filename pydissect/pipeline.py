@@ -1,6 +1,5 @@
 """Dissecting a network: model and data in, the labels of every unit out."""
 
-import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from .backends import choose_backend
 from .broden import Broden
 from .capture import LayerCapture
+from .counts import check_union
 from .dissection import Dissection, LayerDissection
 from .errors import InputError
 from .grids import Grid, check_grid
@@ -23,6 +23,7 @@ from .memory_format import channels_last_pays
 from .messages import one_line
 from .nonfinite import check_policy
 from .normalize import Normalization
+from .parallel import default_workers
 from .progress import Progress, silent
 from .scores import IOU_THRESHOLD
 from .sources import BrodenSource, IterableSource, Source
@@ -30,11 +31,6 @@ from .tally import Tally
 from .thresholds import ThresholdFinder, check_quantile
 
 BATCH_SIZE = 32
-
-
-def default_workers() -> int:
-    """Threads that decode pictures where none are asked for: one for each processor, at most 8."""
-    return min(len(os.sched_getaffinity(0)), 8)
 
 
 def dissect(
@@ -68,8 +64,9 @@ def dissect(
         model: the network; it gets one argument, the images. It is moved to ``device``, and
             to channels-last if it has 2-D convolutions; in eval mode meanwhile.
         data: a :class:`Broden`, or any iterable of batches ``(images, masks)`` that can be iterated
-            several times: images ``[B, 3, H, W]`` floating-point, as the model takes them; masks
-            ``PackedMasks``, bool ``[B, C, H, W]`` or integer label maps ``[B, H, W]``.
+            again (three times: to count images, then for the two passes): images ``[B, 3, H, W]``
+            floating-point, as the model takes them; masks ``PackedMasks``, bool ``[B, C, H, W]`` or
+            integer label maps ``[B, H, W]``.
         layers: dotted names of modules, one or several.
         quantile: share of a unit's activations above its threshold, in (0, 1).
         iou_threshold: a unit whose best IoU exceeds it is a detector.
@@ -202,8 +199,7 @@ class _Settings:
             raise InputError(f"quantile: expected one number, found {self.quantile!r}")
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold: expected a number from 0 to 1, found {self.iou_threshold!r}")
-        if self.union not in ("category", "all"):
-            raise InputError(f"union: expected 'category' or 'all', found {self.union!r}")
+        check_union(self.union)
         check_policy(self.nonfinite)
 
 

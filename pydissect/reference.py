@@ -35,7 +35,7 @@ def upsample(acts: Tensor, size: tuple[int, int], grid: Grid = "half_pixel") -> 
     align_corners=grid == "align_corners")``.
     """
     (y0, ty), (x0, tx) = (
-        (torch.from_numpy(table.indices).long(), torch.from_numpy(table.fractions).to(acts.dtype))
+        (torch.from_numpy(table.indices).to(acts.device).long(), torch.from_numpy(table.fractions).to(acts))
         for table in (axis_table(grid, acts.shape[-2 + axis], size[axis], axis) for axis in (0, 1))
     )
     y1, x1 = (y0 + 1).clamp(max=acts.shape[-2] - 1), (x0 + 1).clamp(max=acts.shape[-1] - 1)

@@ -74,7 +74,7 @@ class CategoryCount:
 
     Attributes:
         detectors: units whose best IoU within the category exceeds the threshold.
-        unique_detectors: the distinct concepts among these bests (design: "per category").
+        unique_detectors: the distinct concepts among these bests ("per category" in docs/definitions.md).
         top_detectors: units that are detectors and whose label is of the category.
         unique_top_labels: the distinct labels among those ("top label").
     """

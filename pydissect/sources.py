@@ -208,4 +208,4 @@ def _num_concepts(masks: Any) -> tuple[int, bool]:
     if tensor.dtype == torch.bool and tensor.ndim == 4:
         return tensor.shape[1], True
     # Of label maps, the largest label: other batches may have larger ones.
-    return int(tensor.max()) if tensor.numel() and not tensor.is_floating_point() else 0, False
+    return int(tensor.cpu().numpy().max()) if tensor.numel() and not tensor.is_floating_point() else 0, False

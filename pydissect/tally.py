@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _cpu
 from .acts import as_acts
 from .arrays import as_tensor
 from .backends import CountArguments, Sums, choose_backend
@@ -21,17 +22,22 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
     """Thresholds as fp32 ``[L, U]``, and whether they came as levels.
 
     Args:
-        threshold: a number (needs ``units``), ``[U]`` or ``[L, U]``.
+        threshold: a number (needs ``units``), ``[U]`` or ``[L, U]``; tensors, arrays or lists.
         units: how many there must be.
 
     Raises:
         InputError: another shape, or NaN.
     """
-    if isinstance(threshold, (int, float)) and not isinstance(threshold, bool):
-        threshold = torch.tensor(float(threshold), dtype=torch.float64)
+    if isinstance(threshold, int | float | list | tuple) and not isinstance(threshold, bool):
+        try:
+            threshold = torch.tensor(threshold, dtype=torch.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"threshold: expected a number, [U] or [L, U]: {error}") from None
     tensor = as_tensor(threshold, "threshold")
     if tensor.ndim == 0:
-        tensor = tensor.expand(1 if units is None else units)
+        if units is None:
+            raise InputError("threshold: expected one for each unit, [U] or [L, U], found a single number")
+        tensor = tensor.expand(units)
     if not (tensor.is_floating_point() or tensor.dtype in (torch.int32, torch.int64)) or tensor.ndim > 2:
         raise InputError(
             "threshold: expected a number, [U] or [L, U], "
@@ -39,7 +45,7 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
         )
     if units is not None and tensor.shape[-1] != units:
         raise InputError(f"threshold: expected one for each of the {units} units, found shape {list(tensor.shape)}")
-    levels = (tensor if tensor.ndim == 2 else tensor[None]).float().contiguous()
+    levels = _as_float32(tensor if tensor.ndim == 2 else tensor[None])
     if len(levels) == 0:
         raise InputError(f"threshold: expected at least one level, found shape {list(tensor.shape)}")
     if levels.isnan().any():
@@ -48,6 +54,27 @@ def as_levels(threshold: Any, units: int | None = None) -> tuple[Tensor, bool]:
             f"threshold: expected no NaN, found one for unit {unit}" + (f" of level {level}" if level else "")
         )
     return levels, tensor.ndim == 2
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    """Contiguous fp32; torch would flush subnormals where the caller has asked it to."""
+    if tensor.dtype != torch.float64 or tensor.device.type != "cpu":
+        return tensor.float().contiguous()
+    source, result = tensor.contiguous(), torch.empty(tensor.shape)
+    _cpu.round_to_float(source.data_ptr(), source.numel(), result.data_ptr())
+    return result
+
+
+def check_batch(acts: Tensor, masks: PackedMasks) -> None:
+    """Checks that masks are of the same images and on the same device as the activations.
+
+    Raises:
+        InputError: they are not.
+    """
+    if len(masks) != len(acts):
+        raise InputError(f"masks: expected those of {len(acts)} images, one for each of acts, found {len(masks)}")
+    if masks.device != acts.device:
+        raise InputError(f"masks: expected device {acts.device}, that of acts, found {masks.device}")
 
 
 class Tally:
@@ -115,12 +142,9 @@ class Tally:
         units = self.threshold.shape[1]
         if acts.shape[1] != units:
             raise InputError(f"acts: expected {units} units, one for each threshold, found {acts.shape[1]}")
-        if len(packed) != len(acts):
-            raise InputError(f"masks: expected those of {len(acts)} images, one for each of acts, found {len(packed)}")
+        check_batch(acts, packed)
         if packed.num_concepts != self.num_concepts:
             raise InputError(f"masks: expected {self.num_concepts} concepts, found {packed.num_concepts}")
-        if packed.device != acts.device:
-            raise InputError(f"masks: expected device {acts.device}, that of acts, found {packed.device}")
         if self.categories is None:
             self.categories = packed.categories
         elif packed.categories is not self.categories and packed.categories != self.categories:

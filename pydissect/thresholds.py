@@ -130,14 +130,6 @@ class ThresholdFinder:
         """``(image, unit)`` of the first map with a non-finite value, or None."""
         return self._nonfinite.first()
 
-    def check_finite(self) -> None:
-        """Raises an error that names image and unit if a value was not finite.
-
-        Raises:
-            InputError: as said.
-        """
-        self._nonfinite.check()
-
     def compute(self) -> Tensor:
         """The thresholds, ``[U]`` fp32, or ``[L, U]`` if a sequence of quantiles was given. Never -0.0.
 

@@ -61,7 +61,7 @@ def test_description():
 def test_refused_spec(spec, found):
     with pytest.raises(InputError) as error:
         Normalization.parse(spec)
-    assert "--normalize" in str(error.value)
+    assert "normalize" in str(error.value)
     assert found in str(error.value)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import Case, cases, make_case, make_masks
 
+import pydissect
 from pydissect.categories import Categories
 from pydissect.errors import InputError
 from pydissect.grids import ReceptiveField
@@ -404,3 +405,35 @@ def test_thresholds_are_rounded_to_fp32():
 def test_as_levels_refuses(threshold: object, units: int, message: str):
     with pytest.raises(InputError, match=message):
         as_levels(threshold, units)
+
+
+@pytest.mark.parametrize("kind", ["number", "list", "float64", "float32", "numpy"])
+def test_subnormal_thresholds_when_the_caller_flushes_them(kind: str, flush_denormals: None):
+    acts = torch.full((1, 1, 2, 2), 2e-40).reshape(1, 1, 2, 2)
+    masks = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    value = 3e-40
+    threshold = {
+        "number": value,
+        "list": [value],
+        "float64": torch.tensor([value], dtype=torch.float64),
+        # Its bits, since a conversion would flush it.
+        "float32": torch.tensor([214087], dtype=torch.int32).view(torch.float32),
+        "numpy": np.array([value]),
+    }[kind]
+    assert int(pydissect.count(acts, masks, threshold).unit_area_all[0]) == 0
+
+
+def test_a_list_of_lists_is_levels():
+    acts, masks = torch.rand(2, 3, 4, 4), torch.rand(2, 5, 9, 9) > 0.5
+    levels = [[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]]
+    assert pydissect.count(acts, masks, levels) == pydissect.count(acts, masks, torch.tensor(levels))
+
+
+def test_a_ragged_list_of_thresholds_is_refused():
+    with pytest.raises(InputError, match="threshold: expected a number"):
+        pydissect.count(torch.rand(1, 2, 3, 3), torch.ones(1, 1, 4, 4, dtype=torch.bool), [[0.1], [0.2, 0.3]])
+
+
+def test_a_tally_needs_a_threshold_for_each_unit():
+    with pytest.raises(InputError, match=r"threshold: .* found a single number"):
+        Tally(0.5, 5)

@@ -1,4 +1,5 @@
-// Python's view of the CPU backend. Arrays come as addresses and sizes, checked in pydissect/backends/cpu.py.
+// Python's view of the CPU backend. Arrays come as addresses and sizes, which the Python side has checked.
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -9,6 +10,7 @@
 #include <pybind11/stl.h>
 
 #include "backend.hpp"
+#include "denormals.hpp"
 #include "levels.hpp"
 #include "pack.hpp"
 
@@ -138,6 +140,15 @@ PYBIND11_MODULE(_cpu, module) {
   module.def(
       "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",
       "The instruction set that is used under a cap.");
+
+  module.def(
+      "round_to_float",
+      [](std::uintptr_t source, int64_t count, std::uintptr_t target) {
+        const KeepDenormals keep_denormals;
+        std::copy_n(at<const double>(source), count, at<float>(target));
+      },
+      py::arg("source"), py::arg("count"), py::arg("target"),
+      "Rounds float64 to float32 and keeps subnormals, whatever the calling thread does with them.");
 
   module.def(
       "levels",

@@ -80,8 +80,9 @@ class Broden:
             InputError: a label PNG is missing or wrong; see `read_labels`.
         """
         from ..mask_cache import cached_masks
+        from ..parallel import default_workers
 
-        return cached_masks(self, workers=os.cpu_count() or 1)
+        return cached_masks(self, workers=default_workers())
 
     def read_image(self, i: int, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
         """Read the photo of row `i`.

@@ -3,12 +3,14 @@
 import click
 
 from .. import __version__
+from .console import Group
 from .data import data_group
 from .dissect import dissect_command
 from .layers import layers_command
 
 
 @click.group(
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Each command's --help shows an example. Exit status: 0 done, 1 the work failed, 2 the arguments or the "
     "input are wrong.",

@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -104,6 +105,18 @@ class Command(click.Command):
             ctx.exit(1)
 
 
+class Group(click.Group):
+    """A group of commands whose own errors are one line too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            say("error", "bold red", f"{error.format_message()} (`{ctx.command_path} --help` lists the commands)")
+            ctx.exit(2)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Report]:
     """A bar for each stage, with rate and time left, on the standard error stream."""
@@ -117,14 +130,15 @@ def progress_bar() -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err()) as progress:
-        tasks: dict[str, Any] = {}
+        # Of each stage, its task and what was done by its first report, from which its time is taken.
+        tasks: dict[str, tuple[TaskID, int]] = {}
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total, rate="")
-            task = tasks[stage]
+                tasks[stage] = progress.add_task(stage, total=total, rate=""), done
+            task, first = tasks[stage]
             elapsed = progress.tasks[task].elapsed or 0.0
-            rate = f"{done / elapsed:,.0f} images/s" if elapsed > 0 else ""
+            rate = f"{(done - first) / elapsed:,.0f} images/s" if done > first else ""
             progress.update(task, completed=done, rate=rate)
 
         yield report

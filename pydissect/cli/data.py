@@ -7,9 +7,9 @@ from rich.text import Text
 
 from ..broden import Broden, check, summarize
 from ..mask_cache import cached_masks, cached_path
-from ..pipeline import default_workers
+from ..parallel import default_workers
 from ..synth import make_dataset
-from .console import Command, out, plain, progress_bar, say
+from .console import Command, Group, out, plain, progress_bar, say
 from .tables import dataset_tables
 
 _DATA = click.option(
@@ -22,7 +22,7 @@ _DATA = click.option(
 _SPLIT = click.option("--split", default="all", show_default=True, metavar="SPLIT", help="all, train or val.")
 
 
-@click.group()
+@click.group(cls=Group)
 def data_group() -> None:
     """Look at, validate, pack, or make a dataset."""
 

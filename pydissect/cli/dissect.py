@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..grids import parse_grid
 from ..models import sha256_file
 from ..normalize import Normalization
-from ..pipeline import BATCH_SIZE, default_workers, dissect
+from ..parallel import default_workers
+from ..pipeline import BATCH_SIZE, dissect
 from ..scores import IOU_THRESHOLD
 from .console import Command, out, plain, progress_bar
 from .model_options import model_options, open_model
