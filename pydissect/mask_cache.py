@@ -74,6 +74,7 @@ def pack_dataset(
     try:
         with atomic_write(path) as file, closing(ordered_map(pack, range(total), workers, _AHEAD)) as images:
             writer = MaskWriter(file, data.mask_size, dataset_categories(data), metadata)
+            progress("packing masks", 0, total)
             for done, image in enumerate(images, start=1):
                 writer.append(image)
                 progress("packing masks", done, total)

@@ -297,6 +297,7 @@ class _Run:
 
     def _batches(self, capture: LayerCapture, stage: str) -> Iterator[tuple[dict[str, Tensor], Any]]:
         done = 0
+        self._progress(stage, done, self._source.num_images)
         for images, masks in self._source.batches():
             yield capture(self._prepare(images)), masks
             masks.release()

@@ -352,10 +352,10 @@ def test_overwrite_of_nothing(builder: BrodenBuilder):
     assert run(*command(builder, "--overwrite")).exit_code == 0
 
 
-@pytest.mark.parametrize("more", [[], ["--overwrite"]])
-def test_an_empty_folder_is_as_good_as_none(builder: BrodenBuilder, more: list[str]):
+def test_an_empty_folder_may_be_overwritten(builder: BrodenBuilder):
     (builder.folder.parent / "results" / "out").mkdir()
-    assert run(*command(builder, *more)).exit_code == 0
+    assert run(*command(builder)).exit_code == 2
+    assert run(*command(builder, "--overwrite")).exit_code == 0
 
 
 def test_folders_above_are_made(builder: BrodenBuilder):

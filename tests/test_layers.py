@@ -236,3 +236,15 @@ def test_evaluating_restores_after_an_error():
 def test_channels_last_pays():
     assert channels_last_pays(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     assert not channels_last_pays(nn.Linear(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "units"),
+    [
+        ([2, 8, 12, 12], 12),  # features last: 8 x 12 has the aspect of 64 x 96
+        ([2, 12, 8, 12], 12),
+        ([2, 16, 7, 11], 16),  # neither reading fits exactly: channels first, as convolutions are
+    ],
+)
+def test_features_last_is_told_by_the_aspect(shape: list[int], units: int):
+    assert activation_maps(torch.zeros(shape), [2, 3, 64, 96]).shape[1] == units

@@ -158,7 +158,7 @@ def test_real_counts(shared_data_folder: Path, cache: Path):
 def test_progress(builder: BrodenBuilder, cache: Path):
     calls: list[tuple[str, int, int]] = []
     cached_masks(Broden(builder.write()), progress=lambda *call: calls.append(call))
-    assert calls == [("packing masks", done, 3) for done in (1, 2, 3)]
+    assert calls == [("packing masks", done, 3) for done in (0, 1, 2, 3)]
 
 
 # --- the cache ------------------------------------------------------------------------------------------

@@ -337,7 +337,7 @@ def test_parameters_need_no_gradient_and_get_none():
 def test_progress():
     calls: list[tuple[str, int, int]] = []
     dissect(net(), batches(images(), masks(), 5), "mix", quantile=QUANTILE, progress=lambda *call: calls.append(call))
-    assert calls == [(stage, done, 12) for stage in ("finding thresholds", "counting") for done in (5, 10, 12)]
+    assert calls == [(stage, done, 12) for stage in ("finding thresholds", "counting") for done in (0, 5, 10, 12)]
 
 
 def test_run_facts():
@@ -407,8 +407,8 @@ def test_broden_progress(broden: Broden):
     calls: list[tuple[str, int, int]] = []
     model = nn.Sequential(OrderedDict(mix=Mix(2)))
     dissect(model, broden, "mix", quantile=0.2, batch_size=2, progress=lambda *call: calls.append(call))
-    packing = [("packing masks", done, 3) for done in (1, 2, 3)]
-    assert calls == packing + [(stage, done, 3) for stage in ("finding thresholds", "counting") for done in (2, 3)]
+    packing = [("packing masks", done, 3) for done in (0, 1, 2, 3)]
+    assert calls == packing + [(stage, done, 3) for stage in ("finding thresholds", "counting") for done in (0, 2, 3)]
 
 
 # --- non-finite activations -----------------------------------------------------------------------------
@@ -590,3 +590,12 @@ def test_categories_without_a_concept():
     found = dissect(net(), batches(images(), packed, 5), "mix", quantile=QUANTILE)["mix"]
     assert found.summary.categories["part"].detectors == 0
     assert {row["part_label"] for row in found.unit_rows()} == {""}
+
+
+def test_label_maps_of_uint16():
+    maps = (torch.arange(4 * 8 * 8).reshape(4, 8, 8) % 5).numpy().astype(np.uint16)
+    pictures = torch.rand(4, 3, 16, 16)
+    model = nn.Sequential(OrderedDict(mix=Mix(2)))
+    found = dissect(model, [(pictures, maps)], "mix", quantile=0.2)["mix"]
+    wanted = dissect(model, [(pictures, torch.from_numpy(maps.astype(np.int64)))], "mix", quantile=0.2)["mix"]
+    assert found.counts == wanted.counts

@@ -248,3 +248,7 @@ def test_iou():
     result = reference.iou(intersection, unit_area, concept_area)
     assert result.dtype == torch.float64
     assert result.tolist() == [0.0, 3 / 7, 1.0, 0.0, float(2**53 + 1) / float(2**53 + 3)]
+
+
+def test_upsample_works_where_the_activations_are():
+    assert reference.upsample(torch.empty(2, 3, 4, 5, device="meta"), (9, 7)).shape == (2, 3, 9, 7)

@@ -92,5 +92,6 @@ def pack_command(data: Path, split: str, workers: int | None) -> None:
 def synth_command(images: int, seed: int, output: Path) -> None:
     """Make a dataset of drawn pictures with exact labels, in Broden's format."""
     with progress_bar() as progress:
+        progress("drawing", 0, images)
         make_dataset(output, images, seed, progress=lambda done: progress("drawing", done, images))
     out().print(Text(f"{images:,} images in {plain(output)}"), soft_wrap=True)
