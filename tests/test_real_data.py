@@ -57,13 +57,14 @@ def test_the_dataset_is_whole(real: Real):
     assert [c.number for c in real.result["features.12"].concepts] == real.plain.numbers
 
 
-def test_counts_equal_the_reference_on_all_images(real: Real):
-    """Every integer of features.12, upsampled and compared by the reference.
+@pytest.mark.parametrize("layer", ["features.12", "features.8", "features.4"])
+def test_counts_equal_the_reference_on_all_images(real: Real, layer: str):
+    """Every integer of a layer, upsampled and compared by the reference.
 
     The product of the bits is taken in fp32, an image at a time: its sums are whole numbers up to 112 x 112, which
     fp32 holds exactly, in any order. reference.counts, whose int64 product takes minutes, is run on fewer images below.
     """
-    acts, found = real.acts["features.12"], real.result["features.12"]
+    acts, found = real.acts[layer], real.result[layer]
     threshold = reference.thresholds(acts, 0.005)
     assert torch.equal(found.thresholds, threshold)
     units, concepts = acts.shape[1], real.masks.shape[1]
