@@ -1,4 +1,4 @@
-// Activations' number formats: exact decoding to fp32, and what counts as non-finite.
+// Activations' number formats: exact decoding to fp32, rounding down to them, and what counts as non-finite.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,38 @@ inline __attribute__((always_inline)) float decode_f16(uint16_t half) {
     mantissa &= 0x3ffu;
   }
   return float_of(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+}
+
+// The bits of the largest bf16 that is not above `value`; -0.0 is taken for 0.0.
+inline __attribute__((always_inline)) uint16_t floor_bf16(float value) {
+  const uint32_t bits = bits_of(value);
+  if (!(bits & kMagnitude)) return 0;
+  const bool towards_zero_is_up = (bits >> 31) && (bits & 0xffffu);
+  return static_cast<uint16_t>((bits >> 16) + towards_zero_is_up);
+}
+
+// The bits of the largest fp16 that is not above `value`, which is not NaN; -0.0 is taken for 0.0.
+inline __attribute__((always_inline)) uint16_t floor_f16(float value) {
+  const uint32_t bits = bits_of(value), magnitude = bits & kMagnitude;
+  if (!magnitude) return 0;
+  const int exponent = static_cast<int>(magnitude >> 23) - 127;
+  const uint32_t significand = (magnitude & 0x7fffffu) | 0x800000u;
+  uint32_t half;  // rounded towards zero
+  bool inexact = true;
+  if (exponent > 15) {
+    half = 0x7bffu;
+  } else if (exponent >= -14) {
+    half = (magnitude - (112u << 23)) >> 13;
+    inexact = magnitude & 0x1fffu;
+  } else if (exponent >= -24) {
+    const int shift = -1 - exponent;
+    half = significand >> shift;
+    inexact = significand & ((1u << shift) - 1);
+  } else {
+    half = 0;
+  }
+  if (!(bits >> 31)) return static_cast<uint16_t>(half);
+  return static_cast<uint16_t>(0x8000u | (half + inexact));
 }
 
 }  // namespace pydissect

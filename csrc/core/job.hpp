@@ -7,6 +7,9 @@
 
 namespace pydissect {
 
+constexpr int kWord = 8;        // pixels a word: a byte of a bitmap
+constexpr int kMaskBlock = 32;  // masks counted side by side
+
 // Activation maps [N, U, h, w]; strides in elements, of any sign and order.
 struct Acts {
   const void* data;
@@ -14,16 +17,17 @@ struct Acts {
   int64_t images, units;
   int h, w;
   int64_t stride_n, stride_u, stride_y, stride_x;
+  const void* end;  // of the last value in memory
 };
 
 // Concept masks of N images, sparse: image n carries the concepts
 // bitmap_concepts[bitmap_ranges[n][0] .. bitmap_ranges[n][1]), each with a bitmap of
-// H rows of `words` 16-bit words (pixel x is bit x % 16 of word x / 16), and the
+// H rows of `row_bytes` bytes (pixel x is bit x % 8 of byte x / 8), and the
 // whole-image concepts of whole_ranges[n], which need no bitmap.
 struct Masks {
   const int64_t* bitmap_ranges;
   const int32_t* bitmap_concepts;
-  const uint16_t* bitmaps;
+  const uint8_t* bitmaps;
   const int64_t* whole_ranges;
   const int32_t* whole_concepts;
   const uint8_t* annotated;  // [N, K]: is category k annotated in image n
@@ -31,19 +35,33 @@ struct Masks {
   int max_bitmaps;  // the most that any of the images has
 };
 
+// The pixel rows between a source row and the next.
+struct SourceRow {
+  int32_t pixel_row;   // the first
+  int32_t pixel_rows;  // how many
+};
+
+// What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.
+struct Word {
+  int32_t left[kWord];     // source column of each pixel, less `first`
+  int32_t right[kWord];    // its right neighbour's, less `first`
+  float fraction[kWord];   // between these
+  int32_t first;           // first source column
+  uint32_t pixels;         // the bits that are pixels (the last word may have fewer)
+};
+
 // Where pixels read the map: the sampling tables, regrouped for the kernels.
 struct Geometry {
-  int H, W;
-  int words;                  // 16-pixel words a row
-  const int32_t* row_first;   // [h + 1]: pixel rows row_first[y] .. row_first[y + 1] lie in source row y
-  const float* row_fraction;  // [H]
-  const int32_t* first;       // [words]: first source column that a word reads
-  const int32_t* last;        // [words]: the last, inclusive
-  const uint64_t* columns;    // [words]: the source columns first .. last as bits, for maps of at most 64 columns
-  const int32_t* left;        // [words, 16]: source column of each pixel, less the word's first
-  const int32_t* right;       // [words, 16]: its right neighbour's, less the word's first
-  const float* fraction;      // [words, 16]
-  const uint16_t* lanes;      // [words]: the bits that are pixels (the last word may have fewer)
+  int h, w, H, W;
+  int words;       // words a row that have pixels
+  int row_bytes;   // words a row of a bitmap, which may end in some without
+  int word_masks;  // 64-bit masks that hold a bit for every word of a row
+  bool narrow;     // all that a word reads of a source row lies in the eight columns from its first
+  uint64_t w_reciprocal;       // place / w = place * w_reciprocal / 2^63
+  const SourceRow* rows;       // [h]
+  const float* row_fraction;   // [H + 1], the last unused but readable
+  const Word* columns;         // [words]
+  const uint64_t* readers;     // [w, word_masks]: the words that read a source column
 };
 
 // Sums; the kernels add to them.

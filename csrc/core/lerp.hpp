@@ -3,12 +3,15 @@
 
 namespace pydissect {
 
-// Three roundings, never a fused multiply-add: every build passes -ffp-contract=off.
-// Monotone in t; for 0 <= t <= 1 - 2^-22 the result never exceeds the larger end, so a
-// source cell whose corners are all at most T holds no pixel above T.
+// a + t * (b - a) for many t. Three roundings, never a fused multiply-add: every build passes
+// -ffp-contract=off. Monotone in t; for 0 <= t <= 1 - 2^-22 the result never exceeds the larger
+// end, so a source cell whose corners are all at most T holds no pixel above T.
 template <class V>
-inline __attribute__((always_inline)) V lerp(V a, V b, V t) {
-  return a + t * (b - a);
-}
+struct Lerp {
+  V start, difference;
+
+  inline __attribute__((always_inline)) Lerp(V a, V b) : start(a), difference(b - a) {}
+  inline __attribute__((always_inline)) V at(V t) const { return start + t * difference; }
+};
 
 }  // namespace pydissect

@@ -1,88 +1,123 @@
-// Reads activation maps of any dtype and strides as contiguous fp32, a few units at a time.
+// Activation maps in memory: their number formats, and how to read the corners of a word's source cells.
 #pragma once
+
+#include <algorithm>
 
 #include "job.hpp"
 
 namespace pydissect {
 
-constexpr int kUnitBlock = 16;
+constexpr int kUnitBlock = 32;  // units scanned together
 
 template <Dtype kDtype>
 struct Element;
+
+// A cut is a threshold in the form in which stored values are compared with it.
 template <>
 struct Element<Dtype::f32> {
   using Stored = float;
+  using Cut = float;
   static __attribute__((always_inline)) float decode(float value) { return value; }
+  static __attribute__((always_inline)) Cut cut(float threshold) { return threshold; }
+};
+
+// Halves are ordered as integers, once the negative ones have all bits but the sign inverted. A
+// threshold that is not negative lies above all of these, so that they need not be.
+struct HalfCut {
+  int16_t key;
+  bool negative;
+  static __attribute__((always_inline)) int16_t key_of(uint16_t half) {
+    const int16_t value = static_cast<int16_t>(half);
+    return static_cast<int16_t>(value < 0 ? value ^ 0x7fff : value);
+  }
+  static __attribute__((always_inline)) HalfCut of(uint16_t half) { return {key_of(half), (half & 0x8000u) != 0}; }
 };
 template <>
 struct Element<Dtype::f16> {
   using Stored = uint16_t;
+  using Cut = HalfCut;
+  static constexpr int16_t kNonfinite = 0x7c00;
   static __attribute__((always_inline)) float decode(uint16_t value) { return decode_f16(value); }
+  static __attribute__((always_inline)) Cut cut(float threshold) { return HalfCut::of(floor_f16(threshold)); }
 };
 template <>
 struct Element<Dtype::bf16> {
   using Stored = uint16_t;
+  using Cut = HalfCut;
+  static constexpr int16_t kNonfinite = 0x7e80;
   static __attribute__((always_inline)) float decode(uint16_t value) { return decode_bf16(value); }
+  static __attribute__((always_inline)) Cut cut(float threshold) { return HalfCut::of(floor_bf16(threshold)); }
 };
 
-template <class Isa, Dtype kDtype>
-void read_block(const Acts& acts, int64_t n, int64_t u0, int count, float* scratch, const float** maps) {
-  using Stored = typename Element<kDtype>::Stored;
-  const Stored* base = static_cast<const Stored*>(acts.data) + n * acts.stride_n + u0 * acts.stride_u;
-  const int size = acts.h * acts.w;
-  const bool map_contiguous = (acts.stride_x == 1 || acts.w == 1) && (acts.stride_y == acts.w || acts.h == 1);
-  for (int u = 0; u < count; ++u) maps[u] = scratch + static_cast<int64_t>(u) * size;
-  if (map_contiguous) {
-    for (int u = 0; u < count; ++u) {
-      const Stored* map = base + u * acts.stride_u;
-      if constexpr (kDtype == Dtype::f32) {
-        maps[u] = map;
-      } else {
-        Isa::template decode<kDtype>(map, size, scratch + static_cast<int64_t>(u) * size);
-      }
-    }
-    return;
-  }
-  // Units innermost: with channels-last activations the reads are the contiguous side.
-  for (int y = 0; y < acts.h; ++y) {
-    for (int x = 0; x < acts.w; ++x) {
-      const Stored* pixel = base + y * acts.stride_y + x * acts.stride_x;
-      float* out = scratch + y * acts.w + x;
-      for (int u = 0; u < count; ++u) {
-        out[static_cast<int64_t>(u) * size] = Element<kDtype>::decode(pixel[u * acts.stride_u]);
-      }
-    }
-  }
-}
-
-// maps[i] points at the fp32 values [h * w] of unit u0 + i of image n, in `acts` itself where
-// they lie there as such, else in scratch [kUnitBlock, h * w].
-template <class Isa>
-void read_maps(const Acts& acts, int64_t n, int64_t u0, int count, float* scratch, const float** maps) {
-  switch (acts.dtype) {
-    case Dtype::f32:
-      return read_block<Isa, Dtype::f32>(acts, n, u0, count, scratch, maps);
-    case Dtype::f16:
-      return read_block<Isa, Dtype::f16>(acts, n, u0, count, scratch, maps);
-    case Dtype::bf16:
-      return read_block<Isa, Dtype::bf16>(acts, n, u0, count, scratch, maps);
-  }
-}
-
-// Which values of a map exceed a threshold, a bit each, and what the scan met on its way.
+// What a scan met on its way.
 struct Scan {
-  bool any;
-  bool nonfinite;
+  bool any;        // a value above the cut
+  bool nonfinite;  // a non-finite value
 };
 
-// A copy of the map in which non-finite values are NaN, so that no comparison or
-// interpolation with one of them comes out above a threshold.
+// The corners of the cells of a word's pixels, one pixel a lane.
 template <class Isa>
-const float* finite_or_nan(const float* map, int size, float* out) {
-  for (int i = 0; i < size; ++i) {
-    out[i] = is_nonfinite(map[i]) ? float_of(kNan) : map[i];
+struct Corners {
+  typename Isa::Lanes top_left, top_right, bottom_left, bottom_right;
+};
+
+// A map with contiguous rows whose words read no more than eight columns, and eight readable values from each of its own.
+template <class Isa, Dtype kDtype>
+struct RowMap {
+  const typename Element<kDtype>::Stored* values;
+
+  __attribute__((always_inline)) void read(const Geometry& geometry, int y, const Word& word,
+                                           typename Isa::Lanes& left, typename Isa::Lanes& right) const {
+    const auto window = Isa::template window<kDtype>(values + static_cast<int64_t>(y) * geometry.w + word.first);
+    left = Isa::pick(window, word.left);
+    right = Isa::pick(window, word.right);
   }
-  return out;
+};
+
+// Any map: strides of any sign, words that read any number of columns.
+template <class Isa, Dtype kDtype>
+struct StridedMap {
+  const typename Element<kDtype>::Stored* values;
+  int64_t stride_y, stride_x;
+
+  __attribute__((always_inline)) void read(const Geometry&, int y, const Word& word, typename Isa::Lanes& left,
+                                           typename Isa::Lanes& right) const {
+    const auto* row = values + y * stride_y + word.first * stride_x;
+    float lefts[kWord], rights[kWord];
+    for (int i = 0; i < kWord; ++i) {
+      lefts[i] = Element<kDtype>::decode(row[word.left[i] * stride_x]);
+      rights[i] = Element<kDtype>::decode(row[word.right[i] * stride_x]);
+    }
+    left = Isa::load_word(lefts);
+    right = Isa::load_word(rights);
+  }
+};
+
+template <class Isa, class Map>
+__attribute__((always_inline)) inline Corners<Isa> read_corners(const Map& map, const Geometry& geometry, int y,
+                                                                const Word& word) {
+  Corners<Isa> corners;
+  map.read(geometry, y, word, corners.top_left, corners.top_right);
+  map.read(geometry, std::min(y + 1, geometry.h - 1), word, corners.bottom_left, corners.bottom_right);
+  return corners;
+}
+
+// Units of one image whose maps are counted together; strides in elements.
+template <class Stored>
+struct Block {
+  const Stored* values;
+  int64_t first_unit;
+  int units;  // at most kUnitBlock
+  int64_t stride_u, stride_y, stride_x;
+};
+
+// Copies a map of any strides as fp32.
+template <class Isa, Dtype kDtype>
+void copy_map(const Block<typename Element<kDtype>::Stored>& block, int u, int h, int w, float* out) {
+  for (int y = 0; y < h; ++y) {
+    const auto* row = block.values + u * block.stride_u + y * block.stride_y;
+    for (int x = 0; x < w; ++x) *out++ = Element<kDtype>::decode(row[x * block.stride_x]);
+  }
 }
 
 }  // namespace pydissect

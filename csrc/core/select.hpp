@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include <limits>
+
 #include "maps.hpp"
 
 namespace pydissect {
@@ -31,15 +33,28 @@ void select_part(const Acts& acts, const Part& part, Prune prune, float* scratch
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += kUnitBlock) {
       const int count = static_cast<int>(std::min<int64_t>(kUnitBlock, part.unit_end - u0));
-      read_maps<Isa>(acts, n, u0, count, scratch, maps);
+      for (int i = 0; i < count; ++i) {
+        const auto fill = [&](auto element) {
+          using E = decltype(element);
+          const auto* v = static_cast<const typename E::Stored*>(acts.data) + n * acts.stride_n + (u0 + i) * acts.stride_u;
+          float* out = scratch + static_cast<int64_t>(i) * size;
+          maps[i] = out;
+          for (int y = 0; y < acts.h; ++y)
+            for (int x = 0; x < acts.w; ++x) *out++ = E::decode(v[y * acts.stride_y + x * acts.stride_x]);
+        };
+        if (acts.dtype == Dtype::f32) fill(Element<Dtype::f32>());
+        else if (acts.dtype == Dtype::f16) fill(Element<Dtype::f16>());
+        else fill(Element<Dtype::bf16>());
+      }
       for (int i = 0; i < count; ++i) {
         const int64_t u = u0 + i;
         const float* map = maps[i];
-        Scan scan = Isa::scan(map, size, selection.bound[u], hot);
+        Scan scan = Isa::template scan<Dtype::f32>(map, size, selection.bound[u], hot);
         if (scan.nonfinite) {
           selection.first_nonfinite = std::min(selection.first_nonfinite, n * acts.units + u);
-          map = finite_or_nan<Isa>(map, size, finite);
-          scan = Isa::scan(map, size, selection.bound[u], hot);
+          for (int j = 0; j < size; ++j) finite[j] = is_nonfinite(map[j]) ? float_of(kNan) : map[j];
+          map = finite;
+          scan = Isa::template scan<Dtype::f32>(map, size, selection.bound[u], hot);
         }
         if (!scan.any) continue;
         float* values = selection.values + u * selection.capacity;

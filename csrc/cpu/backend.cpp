@@ -61,9 +61,16 @@ void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const Ax
   const Level& level = best_level(level_cap);
   const GeometryTables tables(rows, columns, acts.h, acts.w);
   const Geometry& geometry = tables.view();
-  const int64_t places = static_cast<int64_t>(geometry.H) * geometry.words;
+  const int64_t places = places_of(geometry);
   const int64_t size = static_cast<int64_t>(acts.h) * acts.w;
   const int64_t blocks = masks.max_bitmaps / kMaskBlock + 1;
+
+  const KeepDenormals keep_denormals;
+  std::vector<float> lowest(thresholds, thresholds + acts.units);
+  for (int64_t i = acts.units; i < levels * acts.units; ++i) {
+    lowest[i % acts.units] = std::min(lowest[i % acts.units], thresholds[i]);
+  }
+  const Task task = {acts, masks, geometry, thresholds, lowest.data(), levels, nonfinite_off};
 
   // Threads share out the units, so that no two add to the same counter. Only a layer with too
   // few units to go round is split by images as well, each of these parts with counters of its own.
@@ -89,24 +96,32 @@ void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const Ax
     Workspace& workspace = workspaces[i];
     arenas[i].reserve(&workspace.scratch, kUnitBlock * size);
     arenas[i].reserve(&workspace.finite, size);
-    arenas[i].reserve(&workspace.hot, size / 64 + 2);
+    arenas[i].reserve(&workspace.hot, kUnitBlock * hot_words(size));
+    arenas[i].reserve(&workspace.marks, static_cast<int64_t>(geometry.h) * geometry.word_masks);
+    arenas[i].reserve(&workspace.live_rows, geometry.h / 64 + 1);
+    arenas[i].reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
     arenas[i].reserve(&workspace.table, blocks * places * kMaskBlock);
-    arenas[i].reserve(&workspace.word_places, levels * places);
-    arenas[i].reserve(&workspace.word_bits, levels * places);
-    arenas[i].reserve(&workspace.word_counts, levels);
+    arenas[i].reserve(&workspace.full, places);
+    arenas[i].reserve(&workspace.empty, places);
+    arenas[i].reserve(&workspace.found, levels * (places + kAppendSlack));
+    arenas[i].reserve(&workspace.found_counts, levels);
     arenas[i].reserve(&workspace.totals, blocks * kMaskBlock);
     arenas[i].allocate();
+    std::fill_n(workspace.marks, static_cast<int64_t>(geometry.h) * geometry.word_masks, 0);
+    std::fill_n(workspace.live_rows, geometry.h / 64 + 1, 0);
+    std::fill_n(workspace.full, places, 0xff);
+    std::fill_n(workspace.empty, places, 0);
   }
 
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
   for (int i = 0; i < parts; ++i) {
-    const KeepDenormals keep_denormals;
+    const KeepDenormals keep_denormals_here;
     const int unit_part = i % unit_parts, image_part = i / unit_parts;
     const Part part = {share(acts.images, image_parts, image_part), share(acts.images, image_parts, image_part + 1),
                        share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)};
     Counters target = targets[image_part];
     target.first_nonfinite = kNone;
-    level.count(acts, masks, geometry, thresholds, levels, nonfinite_off, part, workspaces[i], target);
+    level.count(task, part, workspaces[i], target);
     first_nonfinite[i] = target.first_nonfinite;
   }
 

@@ -30,8 +30,12 @@ using Strides = std::tuple<int64_t, int64_t, int64_t, int64_t>;
 Acts make_acts(std::uintptr_t address, int dtype, const Shape& shape, const Strides& strides) {
   const auto& [images, units, h, w] = shape;
   const auto& [stride_n, stride_u, stride_y, stride_x] = strides;
-  return {at<const void>(address), static_cast<Dtype>(dtype), images, units, h, w, stride_n, stride_u,
-          stride_y, stride_x};
+  const auto reach = [](int64_t size, int64_t stride) { return std::max<int64_t>((size - 1) * stride, 0); };
+  const int64_t values = 1 + reach(images, stride_n) + reach(units, stride_u) + reach(h, stride_y) + reach(w, stride_x);
+  const int64_t bytes = values * (static_cast<Dtype>(dtype) == Dtype::f32 ? 4 : 2);
+  return {at<const void>(address), static_cast<Dtype>(dtype), images,   units,
+          h,                       w,                         stride_n, stride_u,
+          stride_y,                stride_x,                  at<const void>(address + bytes)};
 }
 
 template <class T>
@@ -54,7 +58,7 @@ PYBIND11_MODULE(_cpu, module) {
                        std::uintptr_t whole_ranges, std::uintptr_t whole_concepts, std::uintptr_t annotated,
                        int64_t concepts, int64_t categories, int max_bitmaps) {
              return Masks{at<const int64_t>(bitmap_ranges), at<const int32_t>(bitmap_concepts),
-                          at<const uint16_t>(bitmaps),      at<const int64_t>(whole_ranges),
+                          at<const uint8_t>(bitmaps),       at<const int64_t>(whole_ranges),
                           at<const int32_t>(whole_concepts), at<const uint8_t>(annotated),
                           concepts,                         categories,
                           max_bitmaps};

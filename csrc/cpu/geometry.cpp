@@ -5,32 +5,44 @@
 namespace pydissect {
 
 GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) {
-  row_first_.reserve(h + 1);
-  for (int y = 0; y <= h; ++y) {
-    row_first_.push_back(static_cast<int32_t>(std::lower_bound(rows.index, rows.index + rows.size, y) - rows.index));
+  for (int y = 0; y < h; ++y) {
+    const auto lies_in_it = std::equal_range(rows.index, rows.index + rows.size, y);
+    rows_.push_back({static_cast<int32_t>(lies_in_it.first - rows.index),
+                     static_cast<int32_t>(lies_in_it.second - lies_in_it.first)});
   }
-  const int words = (columns.size + kWord - 1) / kWord;
-  left_.assign(words * kWord, 0);
-  right_.assign(words * kWord, 0);
-  fraction_.assign(words * kWord, 0.0f);
-  for (int word = 0; word < words; ++word) {
-    const int begin = word * kWord, count = std::min(columns.size - begin, kWord);
-    const int first = columns.index[begin];
+  row_fraction_.assign(rows.fraction, rows.fraction + rows.size);
+  row_fraction_.push_back(0.0f);
+  const int words = (columns.size + kWord - 1) / kWord, word_masks = (words + 63) / 64;
+  readers_.assign(static_cast<size_t>(w) * word_masks, 0);
+  bool narrow = true;
+  for (int number = 0; number < words; ++number) {
+    const int begin = number * kWord, count = std::min(columns.size - begin, kWord);
+    Word word = {};
+    word.first = columns.index[begin];
+    word.pixels = (1u << count) - 1;
     for (int i = 0; i < count; ++i) {
-      left_[begin + i] = columns.index[begin + i] - first;
-      right_[begin + i] = std::min(columns.index[begin + i] + 1, w - 1) - first;
-      fraction_[begin + i] = columns.fraction[begin + i];
+      const int left = columns.index[begin + i], right = std::min(left + 1, w - 1);
+      word.left[i] = left - word.first;
+      word.right[i] = right - word.first;
+      word.fraction[i] = columns.fraction[begin + i];
+      narrow = narrow && word.right[i] < 8;
+      for (int x = left; x <= right; ++x) readers_[x * word_masks + number / 64] |= uint64_t{1} << number % 64;
     }
-    first_.push_back(first);
-    last_.push_back(first + right_[begin + count - 1]);
-    if (w <= 64) {
-      const uint64_t up_to_last = ~uint64_t{0} >> (63 - last_.back());
-      columns_.push_back(up_to_last & ~uint64_t{0} << first);
-    }
-    lanes_.push_back(static_cast<uint16_t>((1u << count) - 1));
+    columns_.push_back(word);
   }
-  view_ = {rows.size,        columns.size,  words,         row_first_.data(), rows.fraction,    first_.data(),
-           last_.data(),     columns_.data(), left_.data(), right_.data(),     fraction_.data(), lanes_.data()};
+  view_.h = h;
+  view_.w = w;
+  view_.H = rows.size;
+  view_.W = columns.size;
+  view_.words = words;
+  view_.row_bytes = (columns.size + 15) / 16 * 2;
+  view_.word_masks = word_masks;
+  view_.narrow = narrow;
+  view_.w_reciprocal = (uint64_t{1} << 63) / w + 1;
+  view_.rows = rows_.data();
+  view_.row_fraction = row_fraction_.data();
+  view_.columns = columns_.data();
+  view_.readers = readers_.data();
 }
 
 }  // namespace pydissect

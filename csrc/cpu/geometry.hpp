@@ -1,9 +1,9 @@
-// Regroups the sampling tables by source row and by 16-pixel word.
+// Regroups the sampling tables by source row and by word.
 #pragma once
 
 #include <vector>
 
-#include "../core/count.hpp"
+#include "../core/job.hpp"
 #include "backend.hpp"
 
 namespace pydissect {
@@ -14,10 +14,10 @@ class GeometryTables {
   const Geometry& view() const { return view_; }
 
  private:
-  std::vector<int32_t> row_first_, first_, last_, left_, right_;
-  std::vector<float> fraction_;
-  std::vector<uint64_t> columns_;
-  std::vector<uint16_t> lanes_;
+  std::vector<SourceRow> rows_;
+  std::vector<float> row_fraction_;
+  std::vector<Word> columns_;
+  std::vector<uint64_t> readers_;
   Geometry view_;
 };
 

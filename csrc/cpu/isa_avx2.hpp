@@ -1,117 +1,193 @@
-// AVX2 with F16C: sixteen lanes are two registers.
+// AVX2 with F16C.
 #pragma once
 
-#include <immintrin.h>
-
-#include "../core/maps.hpp"
+#include "isa_x86.hpp"
 
 namespace pydissect {
 
-struct Avx2 {
-  struct Lanes {
-    __m256 low, high;
-    friend Lanes operator+(Lanes a, Lanes b) { return {a.low + b.low, a.high + b.high}; }
-    friend Lanes operator-(Lanes a, Lanes b) { return {a.low - b.low, a.high - b.high}; }
-    friend Lanes operator*(Lanes a, Lanes b) { return {a.low * b.low, a.high * b.high}; }
-  };
+struct Avx2 : X86<Avx2> {
+  using Lanes = __m256;
+  using Window = __m256;
+  static constexpr int kRows = 1;
 
-  static Lanes load(const float* source) { return {_mm256_loadu_ps(source), _mm256_loadu_ps(source + 8)}; }
+  static Lanes load_word(const float* source) { return _mm256_loadu_ps(source); }
 
-  static Lanes broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+  static Lanes load_rows(const float* source) { return _mm256_broadcast_ss(source); }
 
-  static uint32_t greater(__m256 value, __m256 threshold) {
-    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)));
-  }
-
-  static uint16_t greater(Lanes value, float threshold) {
-    const __m256 level = _mm256_set1_ps(threshold);
-    return static_cast<uint16_t>(greater(value.low, level) | greater(value.high, level) << 8);
-  }
-
-  static __m256i indices(const int32_t* source) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source));
-  }
-
-  static void gather(const float* base, int, const int32_t* left, const int32_t* right, Lanes& left_values,
-                     Lanes& right_values) {
-    left_values = {_mm256_i32gather_ps(base, indices(left), 4), _mm256_i32gather_ps(base, indices(left + 8), 4)};
-    right_values = {_mm256_i32gather_ps(base, indices(right), 4),
-                    _mm256_i32gather_ps(base, indices(right + 8), 4)};
-  }
-
-  // The first `count` (0 to 8) lanes of a mask for masked loads.
-  static __m256i first_lanes(int count) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  }
-
-  static Scan scan(const float* map, int size, float threshold, uint64_t* bits) {
-    const __m256 level = _mm256_set1_ps(threshold);
-    const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
-    __m256i largest = _mm256_setzero_si256();
-    uint64_t any = 0;
-    for (int begin = 0; begin < size; begin += 64) {
-      const int count = std::min(size - begin, 64);
-      uint64_t chunk = 0;
-      for (int i = 0; i < count; i += 8) {
-        __m256 values;
-        uint64_t valid = 0xff;
-        if (count - i >= 8) {
-          values = _mm256_loadu_ps(map + begin + i);
-        } else {
-          values = _mm256_maskload_ps(map + begin + i, first_lanes(count - i));
-          valid = (1u << (count - i)) - 1;
-        }
-        chunk |= (greater(values, level) & valid) << i;
-        largest = _mm256_max_epu32(largest, _mm256_and_si256(_mm256_castps_si256(values), magnitude));
-      }
-      bits[begin / 64] = chunk;
-      any |= chunk;
-    }
-    // The magnitudes have no sign bit, so the signed comparison orders them.
-    const __m256i reached = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1));
-    return {any != 0, _mm256_movemask_epi8(reached) != 0};
+  static uint32_t greater(Lanes value, float threshold) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_set1_ps(threshold), _CMP_GT_OQ)));
   }
 
   template <Dtype kDtype>
-  static void decode(const uint16_t* source, int size, float* out) {
-    int i = 0;
-    for (; i + 8 <= size; i += 8) {
-      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i));
-      if constexpr (kDtype == Dtype::f16) {
-        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(halves));
+  static Window window(const typename Element<kDtype>::Stored* source) {
+    return load_floats<kDtype>(source);
+  }
+
+  static Lanes pick(Window window, const int32_t* index) {
+    return _mm256_permutevar8x32_ps(window, load(index));
+  }
+
+  // Compares 32 values with a cut, and keeps the largest magnitude.
+  template <Dtype kDtype>
+  class Comparison {
+   public:
+    using Stored = typename Element<kDtype>::Stored;
+
+    explicit Comparison(typename Element<kDtype>::Cut cut) {
+      if constexpr (kDtype == Dtype::f32) {
+        cut_ = _mm256_castps_si256(_mm256_set1_ps(cut));
       } else {
-        const __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), wide);
+        cut_ = _mm256_set1_epi16(cut.key);
       }
     }
-    for (; i < size; ++i) out[i] = Element<kDtype>::decode(source[i]);
-  }
 
-  // Popcounts of 32 bytes, from a table of the 16 nibbles.
-  static __m256i byte_popcounts(__m256i v) {
-    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i nibble = _mm256_set1_epi8(0x0f);
-    return _mm256_add_epi8(_mm256_shuffle_epi8(counts, _mm256_and_si256(v, nibble)),
-                           _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
-  }
-
-  static void add_popcounts(const uint16_t* table, const int32_t* places, const uint16_t* words, int count,
-                            uint32_t* totals) {
-    const __m256i ones = _mm256_set1_epi8(1);
-    __m256i low = _mm256_setzero_si256(), high = low;
-    for (int i = 0; i < count; ++i) {
-      const __m256i* row = reinterpret_cast<const __m256i*>(table + static_cast<int64_t>(places[i]) * 32);
-      const __m256i word = _mm256_set1_epi16(static_cast<short>(words[i]));
-      const __m256i a = byte_popcounts(_mm256_and_si256(_mm256_loadu_si256(row), word));
-      const __m256i b = byte_popcounts(_mm256_and_si256(_mm256_loadu_si256(row + 1), word));
-      low = _mm256_add_epi16(low, _mm256_maddubs_epi16(a, ones));
-      high = _mm256_add_epi16(high, _mm256_maddubs_epi16(b, ones));
+    template <bool kNegativeCut>
+    uint32_t above(const Stored* values) {
+      if constexpr (kDtype == Dtype::f32) {
+        const __m256i a = _mm256_packs_epi32(compare(values), compare(values + 8));
+        const __m256i b = _mm256_packs_epi32(compare(values + 16), compare(values + 24));
+        // Packing works within halves of registers: values 0 to 3, 8 to 11, ... have come first.
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        return bits(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
+      } else {
+        const __m256i packed =
+            _mm256_packs_epi16(compare<kNegativeCut>(values), compare<kNegativeCut>(values + 16));
+        return bits(_mm256_permute4x64_epi64(packed, 0xd8));
+      }
     }
-    alignas(32) uint16_t sums[32];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), low);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 16), high);
-    for (int m = 0; m < 32; ++m) totals[m] += sums[m];
+
+    bool nonfinite() const {
+      // Magnitudes have no sign bit, so that signed comparisons order them.
+      if constexpr (kDtype == Dtype::f32) {
+        return bits(_mm256_cmpgt_epi32(largest_, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1)));
+      } else {
+        return bits(_mm256_cmpgt_epi16(largest_, _mm256_set1_epi16(Element<kDtype>::kNonfinite - 1)));
+      }
+    }
+
+   private:
+    static uint32_t bits(__m256i bytes) { return static_cast<uint32_t>(_mm256_movemask_epi8(bytes)); }
+
+    __m256i compare(const float* values) {
+      const __m256 v = _mm256_loadu_ps(values);
+      const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
+      largest_ = _mm256_max_epi32(largest_, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
+      return _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_castsi256_ps(cut_), _CMP_GT_OQ));
+    }
+
+    template <bool kNegativeCut>
+    __m256i compare(const uint16_t* values) {
+      const __m256i v = load(values), magnitude = _mm256_set1_epi16(0x7fff);
+      largest_ = _mm256_max_epi16(largest_, _mm256_and_si256(v, magnitude));
+      if constexpr (!kNegativeCut) return _mm256_cmpgt_epi16(v, cut_);
+      const __m256i inverted = _mm256_and_si256(_mm256_srai_epi16(v, 15), magnitude);
+      return _mm256_cmpgt_epi16(_mm256_xor_si256(v, inverted), cut_);
+    }
+
+    __m256i cut_, largest_ = _mm256_setzero_si256();
+  };
+
+  template <Dtype kDtype, bool kNegativeCut>
+  static Scan scan_against(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
+                           uint64_t* bits) {
+    Comparison<kDtype> comparison(cut);
+    char* target = reinterpret_cast<char*>(bits);
+    uint32_t any = 0;
+    const auto put = [&](uint32_t above) {
+      std::memcpy(target, &above, sizeof above);
+      target += sizeof above;
+      any |= above;
+    };
+    int begin = 0;
+    for (; begin + 32 <= size; begin += 32) put(comparison.template above<kNegativeCut>(map + begin));
+    if (begin < size) {
+      // The last values once more with some before them, or with zeros after them.
+      typename Element<kDtype>::Stored last[32] = {};
+      const bool few = size < 32;
+      if (few) std::copy(map, map + size, last);
+      const uint32_t above = comparison.template above<kNegativeCut>(few ? last : map + size - 32);
+      put(few ? above & ((1u << size) - 1) : above >> (32 - (size - begin)));
+    }
+    put(0);
+    return {any != 0, comparison.nonfinite()};
+  }
+
+  template <Dtype kDtype>
+  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
+                   uint64_t* bits) {
+    if constexpr (kDtype != Dtype::f32) {
+      if (cut.negative) return scan_against<kDtype, true>(map, size, cut, bits);
+    }
+    return scan_against<kDtype, false>(map, size, cut, bits);
+  }
+
+  // Compares the values of up to 32 units, side by side, with their thresholds.
+  class UnitScan {
+   public:
+    UnitScan(const float* lowest, int units) : groups_((units + 7) / 8), last_(units - 8 * (groups_ - 1)) {
+      float padded[32] = {};
+      std::copy(lowest, lowest + units, padded);
+      for (int g = 0; g < 4; ++g) {
+        lowest_[g] = _mm256_loadu_ps(padded + 8 * g);
+        largest_[g] = _mm256_setzero_si256();
+      }
+    }
+
+    template <Dtype kDtype>
+    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+      if (groups_ == 4 && last_ == 8) {
+        return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 8, 1) << 8 | group<kDtype>(pixel + 16, 2) << 16 |
+               group<kDtype>(pixel + 24, 3) << 24;
+      }
+      uint32_t above = 0;
+      for (int g = 0; g + 1 < groups_; ++g) above |= group<kDtype>(pixel + 8 * g, g) << (8 * g);
+      typename Element<kDtype>::Stored last[8] = {};
+      std::copy_n(pixel + 8 * (groups_ - 1), last_, last);
+      return above | (group<kDtype>(last, groups_ - 1) & ((1u << last_) - 1)) << (8 * (groups_ - 1));
+    }
+
+    uint32_t nonfinite() const {
+      const __m256i limit = _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1);
+      uint32_t units = 0;
+      for (int g = 0; g < 4; ++g) {
+        const __m256 reached = _mm256_castsi256_ps(_mm256_cmpgt_epi32(largest_[g], limit));
+        units |= static_cast<uint32_t>(_mm256_movemask_ps(reached)) << (8 * g);
+      }
+      return units;
+    }
+
+   private:
+    template <Dtype kDtype>
+    uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
+      const __m256 v = load_floats<kDtype>(values);
+      const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(static_cast<int>(kMagnitude)));
+      largest_[g] = _mm256_max_epi32(largest_[g], magnitude);
+      return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, lowest_[g], _CMP_GT_OQ)));
+    }
+
+    int groups_, last_;
+    __m256 lowest_[4];
+    __m256i largest_[4];
+  };
+
+  // The places of the bits set in a byte, a byte each, for every byte.
+  struct Places {
+    uint64_t of[256];
+    constexpr Places() : of() {
+      for (int byte = 0; byte < 256; ++byte) {
+        for (int bit = 0, count = 0; bit < 8; ++bit) {
+          if (byte >> bit & 1) of[byte] |= static_cast<uint64_t>(bit) << (8 * count++);
+        }
+      }
+    }
+  };
+
+  static void append_items(Item* items, Item first, uint32_t touched) {
+    static constexpr Places kPlaces;
+    const __m128i places = _mm_cvtsi64_si128(static_cast<int64_t>(kPlaces.of[touched]));
+    const __m256i base = _mm256_set1_epi64x(static_cast<int64_t>(first));
+    store(items, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(places)));
+    store(items + 4, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(_mm_srli_si128(places, 4))));
   }
 };
 

@@ -1,84 +1,136 @@
-// AVX-512 (F, BW, DQ, VL) with BITALG, which has popcounts of 16-bit lanes.
+// AVX-512 (F, BW, DQ, VL), with or without BITALG, which has popcounts of bytes.
 #pragma once
 
-#include <immintrin.h>
-
-#include "../core/maps.hpp"
+#include "isa_x86.hpp"
 
 namespace pydissect {
 
-struct Avx512 {
-  using Lanes = __m512;
+template <bool kBitalg>
+struct Avx512 : X86<Avx512<kBitalg>> {
+  using Common = X86<Avx512<kBitalg>>;
+  using Lanes = __m512;  // a word of one pixel row, and of the next
+  using Window = __m256;
+  static constexpr int kRows = 2;
 
-  static Lanes load(const float* source) { return _mm512_loadu_ps(source); }
+  static Lanes twice(__m256 values) { return _mm512_broadcast_f32x8(values); }
 
-  static Lanes broadcast(float value) { return _mm512_set1_ps(value); }
+  static Lanes load_word(const float* source) { return twice(_mm256_loadu_ps(source)); }
 
-  static uint16_t greater(Lanes value, float threshold) {
+  static Lanes load_rows(const float* source) {
+    return _mm512_mask_mov_ps(_mm512_set1_ps(source[0]), 0xff00, _mm512_set1_ps(source[1]));
+  }
+
+  static uint32_t greater(Lanes value, float threshold) {
     return _mm512_cmp_ps_mask(value, _mm512_set1_ps(threshold), _CMP_GT_OQ);
   }
 
-  static void gather(const float* base, int span, const int32_t* left, const int32_t* right, Lanes& left_values,
-                     Lanes& right_values) {
-    const __m512i left_index = _mm512_loadu_si512(left), right_index = _mm512_loadu_si512(right);
-    if (span <= 16) {
-      const __m512 values = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << span) - 1), base);
-      left_values = _mm512_permutexvar_ps(left_index, values);
-      right_values = _mm512_permutexvar_ps(right_index, values);
-    } else {
-      left_values = _mm512_i32gather_ps(left_index, base, 4);
-      right_values = _mm512_i32gather_ps(right_index, base, 4);
-    }
+  template <Dtype kDtype>
+  static Window window(const typename Element<kDtype>::Stored* source) {
+    return Common::template load_floats<kDtype>(source);
   }
 
-  static Scan scan(const float* map, int size, float threshold, uint64_t* bits) {
-    const __m512 level = _mm512_set1_ps(threshold);
-    const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+  static Lanes pick(Window window, const int32_t* index) {
+    return twice(_mm256_permutevar8x32_ps(window, Common::load(index)));
+  }
+
+  // The bits of the values map[begin .. begin + 64) that lie before `size`.
+  static uint64_t valid(int begin, int size) { return ~uint64_t{0} >> (64 - std::min(size - begin, 64)); }
+
+  template <Dtype kDtype>
+  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
+                   uint64_t* bits) {
     __m512i largest = _mm512_setzero_si512();
     uint64_t any = 0;
     for (int begin = 0; begin < size; begin += 64) {
+      const uint64_t lanes = valid(begin, size);
       uint64_t chunk = 0;
-      for (int i = 0; i < 64 && begin + i < size; i += 16) {
-        const int left = size - begin - i;
-        const __mmask16 valid = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-        const __m512 values = _mm512_maskz_loadu_ps(valid, map + begin + i);
-        chunk |= static_cast<uint64_t>(_mm512_mask_cmp_ps_mask(valid, values, level, _CMP_GT_OQ)) << i;
-        largest = _mm512_max_epu32(largest, _mm512_and_si512(_mm512_castps_si512(values), magnitude));
+      if constexpr (kDtype == Dtype::f32) {
+        const __m512 level = _mm512_set1_ps(cut);
+        for (int i = 0; i < 64 && begin + i < size; i += 16) {
+          const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
+          const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
+          chunk |= static_cast<uint64_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
+          const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+          largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+        }
+      } else {
+        const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
+        for (int i = 0; i < 64 && begin + i < size; i += 32) {
+          const __mmask32 mask = static_cast<__mmask32>(lanes >> i);
+          const __m512i v = _mm512_maskz_loadu_epi16(mask, map + begin + i);
+          const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
+          chunk |= static_cast<uint64_t>(_mm512_mask_cmpgt_epi16_mask(mask, _mm512_xor_si512(v, inverted), level)) << i;
+          largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
+        }
       }
       bits[begin / 64] = chunk;
       any |= chunk;
     }
-    const __m512i limit = _mm512_set1_epi32(static_cast<int>(kNonfinite));
-    return {any != 0, _mm512_cmpge_epu32_mask(largest, limit) != 0};
+    // Magnitudes have no sign bit, so that signed comparisons order them.
+    if constexpr (kDtype == Dtype::f32) {
+      return {any != 0, _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0};
+    } else {
+      return {any != 0, _mm512_cmpge_epi16_mask(largest, _mm512_set1_epi16(Element<kDtype>::kNonfinite)) != 0};
+    }
   }
 
-  template <Dtype kDtype>
-  static void decode(const uint16_t* source, int size, float* out) {
-    for (int i = 0; i < size; i += 16) {
-      const int left = size - i;
-      const __mmask16 valid = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
-      const __m256i halves = _mm256_maskz_loadu_epi16(valid, source + i);
-      if constexpr (kDtype == Dtype::f16) {
-        _mm512_mask_storeu_ps(out + i, valid, _mm512_cvtph_ps(halves));
-      } else {
-        const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-        _mm512_mask_storeu_epi32(out + i, valid, wide);
+  // Compares the values of up to 32 units, side by side, with their thresholds.
+  class UnitScan {
+   public:
+    UnitScan(const float* lowest, int units) {
+      for (int g = 0; g < 2; ++g) {
+        lanes_[g] = static_cast<__mmask16>(valid(0, units) >> (16 * g));
+        lowest_[g] = _mm512_maskz_loadu_ps(lanes_[g], lowest + 16 * g);
+        largest_[g] = _mm512_setzero_si512();
       }
     }
+
+    template <Dtype kDtype>
+    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+      return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 16, 1) << 16;
+    }
+
+    uint32_t nonfinite() const {
+      const __m512i limit = _mm512_set1_epi32(static_cast<int>(kNonfinite));
+      return static_cast<uint32_t>(_mm512_cmpge_epi32_mask(largest_[0], limit)) |
+             static_cast<uint32_t>(_mm512_cmpge_epi32_mask(largest_[1], limit)) << 16;
+    }
+
+   private:
+    template <Dtype kDtype>
+    uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
+      __m512 v;
+      if constexpr (kDtype == Dtype::f32) {
+        v = _mm512_maskz_loadu_ps(lanes_[g], values);
+      } else if constexpr (kDtype == Dtype::f16) {
+        v = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_[g], values));
+      } else {
+        const __m256i halves = _mm256_maskz_loadu_epi16(lanes_[g], values);
+        v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+      }
+      const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+      largest_[g] = _mm512_max_epi32(largest_[g], _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+      return _mm512_mask_cmp_ps_mask(lanes_[g], v, lowest_[g], _CMP_GT_OQ);
+    }
+
+    __mmask16 lanes_[2];
+    __m512 lowest_[2];
+    __m512i largest_[2];
+  };
+
+  static void append_items(Item* items, Item first, uint32_t touched) {
+    const __m512i words = _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)),
+                                           _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+    // Compressed into a register first: compressing stores take many times as long.
+    _mm512_storeu_si512(items, _mm512_maskz_compress_epi64(static_cast<__mmask8>(touched), words));
   }
 
-  static void add_popcounts(const uint16_t* table, const int32_t* places, const uint16_t* words, int count,
-                            uint32_t* totals) {
-    __m512i sums = _mm512_setzero_si512();
-    for (int i = 0; i < count; ++i) {
-      const __m512i row = _mm512_load_si512(table + static_cast<int64_t>(places[i]) * 32);
-      const __m512i shared = _mm512_and_si512(row, _mm512_set1_epi16(static_cast<short>(words[i])));
-      sums = _mm512_add_epi16(sums, _mm512_popcnt_epi16(shared));
+  static __m256i byte_popcounts(__m256i v) {
+    if constexpr (kBitalg) {
+      return _mm256_popcnt_epi8(v);
+    } else {
+      return Common::byte_popcounts(v);
     }
-    const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(sums));
-    const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(sums, 1));
-    _mm512_storeu_si512(totals, _mm512_add_epi32(_mm512_loadu_si512(totals), low));
-    _mm512_storeu_si512(totals + 16, _mm512_add_epi32(_mm512_loadu_si512(totals + 16), high));
   }
 };
 

@@ -1,74 +1,120 @@
 // The instruction set that every compiler has: GCC's and Clang's generic vectors and plain loops.
 #pragma once
 
-#include "../core/maps.hpp"
+#include "../core/words.hpp"
 
 namespace pydissect {
 
 struct Portable {
-  typedef float Lanes __attribute__((vector_size(64)));
-  typedef int32_t Flags __attribute__((vector_size(64)));
+  typedef float Lanes __attribute__((vector_size(32)));
+  typedef int32_t Flags __attribute__((vector_size(32)));
+  static constexpr int kRows = 1;
 
-  static Lanes load(const float* source) {
+  static Lanes load_word(const float* source) {
     Lanes lanes;
     std::memcpy(&lanes, source, sizeof lanes);
     return lanes;
   }
 
-  static Lanes broadcast(float value) { return Lanes{} + value; }
+  static Lanes load_rows(const float* source) { return Lanes{} + *source; }
 
-  static uint16_t greater(Lanes value, float threshold) {
-    const Flags bit = {1,      2,      4,      8,      16,     32,     64,      128,
-                       1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
-    const Flags flags = (value > broadcast(threshold)) & bit;
+  static uint32_t greater(Lanes value, float threshold) {
+    const Flags flags = (value > Lanes{} + threshold) & Flags{1, 2, 4, 8, 16, 32, 64, 128};
     int32_t bits = 0;
-    for (int i = 0; i < 16; ++i) bits |= flags[i];
-    return static_cast<uint16_t>(bits);
+    for (int i = 0; i < 8; ++i) bits |= flags[i];
+    return static_cast<uint32_t>(bits);
   }
 
-  static void gather(const float* base, int, const int32_t* left, const int32_t* right, Lanes& left_values,
-                     Lanes& right_values) {
-    for (int i = 0; i < 16; ++i) {
-      left_values[i] = base[left[i]];
-      right_values[i] = base[right[i]];
-    }
+  struct Window {
+    float values[8];
+  };
+
+  template <Dtype kDtype>
+  static Window window(const typename Element<kDtype>::Stored* source) {
+    Window window;
+    for (int i = 0; i < 8; ++i) window.values[i] = Element<kDtype>::decode(source[i]);
+    return window;
   }
 
-  static Scan scan(const float* map, int size, float threshold, uint64_t* bits) {
+  static Lanes pick(const Window& window, const int32_t* index) {
+    Lanes lanes;
+    for (int i = 0; i < 8; ++i) lanes[i] = window.values[index[i]];
+    return lanes;
+  }
+
+  template <Dtype kDtype>
+  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, uint64_t* bits) {
     uint64_t any = 0;
     uint32_t largest = 0;
     for (int begin = 0; begin < size; begin += 64) {
       const int count = std::min(size - begin, 64);
       uint64_t chunk = 0;
       for (int i = 0; i < count; ++i) {
-        chunk |= static_cast<uint64_t>(map[begin + i] > threshold) << i;
-        largest = std::max(largest, bits_of(map[begin + i]) & kMagnitude);
+        if constexpr (kDtype == Dtype::f32) {
+          chunk |= static_cast<uint64_t>(map[begin + i] > cut) << i;
+          largest = std::max(largest, bits_of(map[begin + i]) & kMagnitude);
+        } else {
+          chunk |= static_cast<uint64_t>(HalfCut::key_of(map[begin + i]) > cut.key) << i;
+          largest = std::max<uint32_t>(largest, map[begin + i] & 0x7fffu);
+        }
       }
       bits[begin / 64] = chunk;
       any |= chunk;
     }
-    return {any != 0, largest >= kNonfinite};
+    if constexpr (kDtype == Dtype::f32) {
+      return {any != 0, largest >= kNonfinite};
+    } else {
+      return {any != 0, largest >= Element<kDtype>::kNonfinite};
+    }
   }
 
-  template <Dtype kDtype>
-  static void decode(const uint16_t* source, int size, float* out) {
-    for (int i = 0; i < size; ++i) out[i] = Element<kDtype>::decode(source[i]);
+  class UnitScan {
+   public:
+    UnitScan(const float* lowest, int units) : lowest_(lowest), units_(units) {}
+
+    template <Dtype kDtype>
+    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+      uint32_t above = 0;
+      for (int u = 0; u < units_; ++u) {
+        const float value = Element<kDtype>::decode(pixel[u]);
+        above |= static_cast<uint32_t>(value > lowest_[u]) << u;
+        nonfinite_ |= static_cast<uint32_t>(is_nonfinite(value)) << u;
+      }
+      return above;
+    }
+
+    uint32_t nonfinite() const { return nonfinite_; }
+
+   private:
+    const float* lowest_;
+    int units_;
+    uint32_t nonfinite_ = 0;
+  };
+
+  static void append_items(Item* items, Item first, uint32_t touched) {
+    for (; touched; touched &= touched - 1) *items++ = first + __builtin_ctz(touched);
   }
 
-  static void add_popcounts(const uint16_t* table, const int32_t* places, const uint16_t* words, int count,
-                            uint32_t* totals) {
-    uint16_t sums[32] = {};
+  // out[p] = the bytes `place + p` of the rows, side by side, for 16 places.
+  static void transpose_masks(const uint8_t* const* rows, int64_t place, uint8_t* out) {
+    for (int i = 0; i < kMaskBlock; ++i) {
+      for (int p = 0; p < 16; ++p) out[p * kMaskBlock + i] = rows[i][place + p];
+    }
+  }
+
+  static void add_popcounts(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
+    uint8_t sums[kMaskBlock] = {};
     for (int i = 0; i < count; ++i) {
-      const uint16_t* row = table + static_cast<int64_t>(places[i]) * 32;
-      for (int m = 0; m < 32; ++m) {
-        uint16_t v = row[m] & words[i];
-        v = static_cast<uint16_t>(v - ((v >> 1) & 0x5555));
-        v = static_cast<uint16_t>((v & 0x3333) + ((v >> 2) & 0x3333));
-        v = static_cast<uint16_t>((v + (v >> 4)) & 0x0f0f);
-        sums[m] = static_cast<uint16_t>(sums[m] + ((v + (v >> 8)) & 0x1f));
+      const uint8_t* row = table + (found[i] >> 8) * kMaskBlock;
+      const uint8_t word = static_cast<uint8_t>(found[i]);
+      for (int m = 0; m < kMaskBlock; ++m) {
+        uint8_t v = row[m] & word;
+        v = static_cast<uint8_t>(v - ((v >> 1) & 0x55));
+        v = static_cast<uint8_t>((v & 0x33) + ((v >> 2) & 0x33));
+        sums[m] = static_cast<uint8_t>(sums[m] + ((v + (v >> 4)) & 0x0f));
       }
     }
-    for (int m = 0; m < 32; ++m) totals[m] += sums[m];
+    for (int m = 0; m < kMaskBlock; ++m) totals[m] += sums[m];
   }
 };
 

@@ -1,15 +1,10 @@
-#include <algorithm>
-
 #include "isa_avx2.hpp"
 #include "levels.hpp"
-
-#include "../core/count.hpp"
-#include "../core/select.hpp"
 
 namespace pydissect {
 
 const Level& level_avx2() {
-  static constexpr Level level = {"avx2", count_part<Avx2>, select_part<Avx2>};
+  static constexpr Level level = {"avx2", count<Avx2>, select_part<Avx2>};
   return level;
 }
 

@@ -1,15 +1,10 @@
-#include <algorithm>
-
 #include "isa_avx512.hpp"
 #include "levels.hpp"
-
-#include "../core/count.hpp"
-#include "../core/select.hpp"
 
 namespace pydissect {
 
 const Level& level_avx512() {
-  static constexpr Level level = {"avx512", count_part<Avx512>, select_part<Avx512>};
+  static constexpr Level level = {"avx512", count<Avx512<false>>, select_part<Avx512<false>>};
   return level;
 }
 

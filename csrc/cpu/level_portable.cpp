@@ -1,15 +1,10 @@
-#include <algorithm>
-
 #include "isa_portable.hpp"
 #include "levels.hpp"
-
-#include "../core/count.hpp"
-#include "../core/select.hpp"
 
 namespace pydissect {
 
 const Level& level_portable() {
-  static constexpr Level level = {"portable", count_part<Portable>, select_part<Portable>};
+  static constexpr Level level = {"portable", count<Portable>, select_part<Portable>};
   return level;
 }
 

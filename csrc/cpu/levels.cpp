@@ -17,13 +17,14 @@ std::vector<Candidate> candidates() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512bitalg");
-  return {{"avx512", avx512 ? &level_avx512() : nullptr},
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool bitalg = avx512 && __builtin_cpu_supports("avx512bitalg");
+  return {{"avx512-bitalg", bitalg ? &level_avx512_bitalg() : nullptr},
+          {"avx512", avx512 ? &level_avx512() : nullptr},
           {"avx2", avx2 ? &level_avx2() : nullptr},
           {"portable", &level_portable()}};
 #else
-  return {{"avx512", nullptr}, {"avx2", nullptr}, {"portable", &level_portable()}};
+  return {{"avx512-bitalg", nullptr}, {"avx512", nullptr}, {"avx2", nullptr}, {"portable", &level_portable()}};
 #endif
 }
 
@@ -43,7 +44,7 @@ const Level& best_level(const std::string& cap) {
     allowed = allowed || cap == candidate.name;
     if (allowed && candidate.level) return *candidate.level;
   }
-  throw std::invalid_argument("PYDISSECT_CPU_LEVEL: expected avx512, avx2 or portable, found '" + cap + "'");
+  throw std::invalid_argument("PYDISSECT_CPU_LEVEL: expected avx512-bitalg, avx512, avx2 or portable, found '" + cap + "'");
 }
 
 }  // namespace pydissect

@@ -11,7 +11,7 @@ namespace pydissect {
 
 struct Level {
   const char* name;
-  decltype(&count_part<void>) count;
+  decltype(&count<void>) count;
   decltype(&select_part<void>) select;
 };
 
@@ -19,12 +19,13 @@ const Level& level_portable();
 #if defined(__x86_64__)
 const Level& level_avx2();
 const Level& level_avx512();
+const Level& level_avx512_bitalg();
 #endif
 
 // Those that this processor runs, best first.
 std::vector<const Level*> supported_levels();
 
-// The best level that this processor runs and that is not above `cap` ("avx512", "avx2", "portable"; "" is no
+// The best level that this processor runs and that is not above `cap` ("avx512-bitalg", "avx512", "avx2", "portable"; "" is no
 // cap); std::invalid_argument if there is no such name.
 const Level& best_level(const std::string& cap);
 

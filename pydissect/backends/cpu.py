@@ -1,6 +1,6 @@
 """The CPU backend: C++ kernels (``csrc/``), the instruction set picked at run time.
 
-The environment variable ``PYDISSECT_CPU_LEVEL`` (``avx512``, ``avx2``, ``portable``)
+The environment variable ``PYDISSECT_CPU_LEVEL`` (``avx512-bitalg``, ``avx512``, ``avx2``, ``portable``)
 caps the instruction set; it is there for tests and for comparing machines.
 """
 
@@ -16,7 +16,7 @@ from ..grids import AxisTable, Grid, axis_table
 from . import CountArguments, Selection, Sums
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-_LEVELS = ("avx512", "avx2", "portable")
+_LEVELS = ("avx512-bitalg", "avx512", "avx2", "portable")
 
 
 def _level_cap() -> str:

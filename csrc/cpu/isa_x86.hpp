@@ -1,0 +1,80 @@
+// What the instruction sets with 256-bit registers share. A template over the set, as the core is.
+#pragma once
+
+#include <immintrin.h>
+
+#include "../core/words.hpp"
+
+namespace pydissect {
+
+template <class Isa>
+struct X86 {
+  static __m256i load(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
+
+  static void store(void* target, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(target), value); }
+
+  template <Dtype kDtype>
+  static __m256 load_floats(const typename Element<kDtype>::Stored* source) {
+    if constexpr (kDtype == Dtype::f32) {
+      return _mm256_loadu_ps(source);
+    } else {
+      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source));
+      if constexpr (kDtype == Dtype::f16) return _mm256_cvtph_ps(halves);
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    }
+  }
+
+  // out[p] = the bytes `place + p` of the rows, side by side, for 16 places: the transposes of the
+  // upper and the lower 16 rows, each in its half of the registers.
+  static void transpose_masks(const uint8_t* const* rows, int64_t place, uint8_t* out) {
+    __m256i a[16], b[16];
+    for (int i = 0; i < 16; ++i) {
+      const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + place));
+      const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[16 + i] + place));
+      a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    }
+    // Interleaving row i with row i + 8, four times over, sorts the bytes by place.
+    for (int i = 0; i < 8; ++i) {
+      b[2 * i] = _mm256_unpacklo_epi8(a[i], a[i + 8]);
+      b[2 * i + 1] = _mm256_unpackhi_epi8(a[i], a[i + 8]);
+    }
+    for (int i = 0; i < 8; ++i) {
+      a[2 * i] = _mm256_unpacklo_epi8(b[i], b[i + 8]);
+      a[2 * i + 1] = _mm256_unpackhi_epi8(b[i], b[i + 8]);
+    }
+    for (int i = 0; i < 8; ++i) {
+      b[2 * i] = _mm256_unpacklo_epi8(a[i], a[i + 8]);
+      b[2 * i + 1] = _mm256_unpackhi_epi8(a[i], a[i + 8]);
+    }
+    for (int i = 0; i < 8; ++i) {
+      store(out + (2 * i) * kMaskBlock, _mm256_unpacklo_epi8(b[i], b[i + 8]));
+      store(out + (2 * i + 1) * kMaskBlock, _mm256_unpackhi_epi8(b[i], b[i + 8]));
+    }
+  }
+
+  // Popcounts of 32 bytes, from a table of the 16 nibbles.
+  static __m256i byte_popcounts(__m256i v) {
+    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i nibble = _mm256_set1_epi8(0x0f);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(counts, _mm256_and_si256(v, nibble)),
+                           _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
+  }
+
+  static void add_popcounts(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
+    __m256i sums = _mm256_setzero_si256();
+    for (int i = 0; i < count; ++i) {
+      const __m256i row = load(table + (found[i] >> 8) * kMaskBlock);
+      const __m256i word = _mm256_set1_epi8(static_cast<char>(found[i]));
+      sums = _mm256_add_epi8(sums, Isa::byte_popcounts(_mm256_and_si256(row, word)));
+    }
+    alignas(32) uint8_t bytes[kMaskBlock];
+    store(bytes, sums);
+    for (int m = 0; m < kMaskBlock; m += 8) {
+      const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + m)));
+      store(totals + m, _mm256_add_epi32(load(totals + m), wide));
+    }
+  }
+};
+
+}  // namespace pydissect
