@@ -17,16 +17,23 @@ class Masks:
         annotated: int,
         concepts: int,
         categories: int,
-        max_bitmaps: int,
+    ) -> None: ...
+
+class Geometry:
+    def __init__(
+        self,
+        row_index: npt.NDArray[np.int32],
+        row_fraction: npt.NDArray[np.float32],
+        column_index: npt.NDArray[np.int32],
+        column_fraction: npt.NDArray[np.float32],
+        h: int,
+        w: int,
     ) -> None: ...
 
 def count(
     acts: Acts,
     masks: Masks,
-    row_index: npt.NDArray[np.int32],
-    row_fraction: npt.NDArray[np.float32],
-    column_index: npt.NDArray[np.int32],
-    column_fraction: npt.NDArray[np.float32],
+    geometry: Geometry,
     thresholds: int,
     levels: int,
     nonfinite_off: bool,

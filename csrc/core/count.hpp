@@ -14,6 +14,7 @@
 
 namespace pydissect {
 
+constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
 constexpr int kMaxWords = 31;  // words after which a byte could overflow: 31 * 8 < 2^8
 
 // One thread's memory, all from one allocation.
@@ -103,13 +104,13 @@ void flush(const Task& task, int64_t n, int64_t row, const uint32_t* totals, con
 
 template <class Isa, class Map>
 void count_map(const Task& task, const Map& map, const uint64_t* hot, int64_t n, int64_t u, int blocks,
-               const Workspace& workspace, const Counters& counters) {
+               const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
   const int64_t items = find_items<Isa>(hot, geometry, workspace.marks, workspace.live_rows, workspace.items);
   const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
-       workspace.found_counts);
+       workspace.found_counts, prefetch);
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
@@ -130,7 +131,7 @@ enum class Order {
 // them comes out above a threshold.
 template <class Isa, Dtype kDtype>
 void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>::Stored>& block, int i, int64_t n,
-                         int blocks, const Workspace& workspace, const Counters& counters) {
+                         int blocks, const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   copy_map<Isa, kDtype>(block, i, h, w, workspace.finite);
   for (int place = 0; place < size; ++place) {
@@ -139,13 +140,13 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
   const int64_t u = block.first_unit + i;
   uint64_t* hot = workspace.hot + i * hot_words(size);
   if (!Isa::template scan<Dtype::f32>(workspace.finite, size, task.lowest[u], hot).any) return;
-  count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, n, u, blocks, workspace, counters);
+  count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, n, u, blocks, workspace, counters, prefetch);
 }
 
 // `end` is that of the memory that may be read.
 template <class Isa, Dtype kDtype, Order kOrder>
 void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>& block, int64_t n, int blocks,
-                 const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters) {
+                 const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters, Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   const float* lowest = task.lowest + block.first_unit;
   Scan scans[kUnitBlock];
@@ -160,14 +161,14 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     const uint64_t* hot = workspace.hot + i * hot_words(size);
     if (scans[i].nonfinite) {
       counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
-      if (task.nonfinite_off) count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters);
+      if (task.nonfinite_off) count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
     } else if (!scans[i].any) {
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
-      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, n, u, blocks, workspace, counters);
+      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      count_map<Isa>(task, map, hot, n, u, blocks, workspace, counters);
+      count_map<Isa>(task, map, hot, n, u, blocks, workspace, counters, prefetch);
     }
   }
 }
@@ -180,27 +181,33 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const int h = acts.h, w = acts.w;
   const bool contiguous = (acts.stride_x == 1 || w == 1) && (acts.stride_y == w || h == 1);
   const Stored* end = static_cast<const Stored*>(acts.end);
+  const int64_t map_bytes = static_cast<int64_t>(h) * w * sizeof(Stored);
+  const int block_units = static_cast<int>(std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock));
+  Prefetch prefetch = {nullptr, 0, 0};
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);
-    for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += kUnitBlock) {
+    for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += block_units) {
       const Block<Stored> block = {static_cast<const Stored*>(acts.data) + n * acts.stride_n + u0 * acts.stride_u,
                                    u0,
-                                   static_cast<int>(std::min<int64_t>(kUnitBlock, part.unit_end - u0)),
+                                   static_cast<int>(std::min<int64_t>(block_units, part.unit_end - u0)),
                                    acts.stride_u,
                                    acts.stride_y,
                                    acts.stride_x};
+      prefetch.next = reinterpret_cast<const char*>(block.values + block.units * acts.stride_u);
+      prefetch.lines = contiguous ? std::min<int64_t>(block.units * map_bytes / kLine / std::max<int64_t>(prefetch.items, 1) + 1, 8) : 0;
+      prefetch.items = 0;
       if (contiguous && geometry.narrow) {
-        count_block<Isa, kDtype, Order::rows>(task, block, n, blocks, end, workspace, counters);
+        count_block<Isa, kDtype, Order::rows>(task, block, n, blocks, end, workspace, counters, prefetch);
       } else if (contiguous) {
-        count_block<Isa, kDtype, Order::maps>(task, block, n, blocks, end, workspace, counters);
+        count_block<Isa, kDtype, Order::maps>(task, block, n, blocks, end, workspace, counters, prefetch);
       } else if (acts.stride_u == 1) {
-        count_block<Isa, kDtype, Order::units>(task, block, n, blocks, end, workspace, counters);
+        count_block<Isa, kDtype, Order::units>(task, block, n, blocks, end, workspace, counters, prefetch);
       } else {
         for (int u = 0; u < block.units; ++u) {
           copy_map<Isa, kDtype>(block, u, h, w, workspace.scratch + static_cast<int64_t>(u) * h * w);
         }
         const Block<float> copy = {workspace.scratch, u0, block.units, static_cast<int64_t>(h) * w, w, 1};
-        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters);
+        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters, prefetch);
       }
     }
   }

@@ -32,7 +32,6 @@ struct Masks {
   const int32_t* whole_concepts;
   const uint8_t* annotated;  // [N, K]: is category k annotated in image n
   int64_t concepts, categories;
-  int max_bitmaps;  // the most that any of the images has
 };
 
 // The pixel rows between a source row and the next.

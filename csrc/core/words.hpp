@@ -70,13 +70,23 @@ int64_t find_items(const uint64_t* hot, const Geometry& geometry, uint64_t* mark
   return (small ? list_items<Isa, true> : list_items<Isa, false>)(hot, geometry, marks, live_rows, items);
 }
 
+// Fetches the next block's maps into the cache, a few lines an item, while this one's are worked on.
+struct Prefetch {
+  const char* next;
+  int lines;      // an item
+  int64_t items;  // so far
+};
+constexpr int64_t kLine = 64;
+
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
 // has a copy of its own, for there the list's length stays in a register.
 template <class Isa, bool kOneLevel, class Map>
 void find_words(const Map& map, const Geometry& geometry, const Item* items, int64_t item_count,
                 const float* thresholds, int64_t threshold_stride, int levels, int64_t places, Found* found,
-                int64_t* found_counts) {
+                int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
+  const char* next = prefetch.next;
+  const int lines = prefetch.lines;
   const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) << 8;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
@@ -84,6 +94,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   for (int64_t i = 0; i < item_count; ++i) {
     const int y = static_cast<int>(items[i] >> 32), number = static_cast<int>(items[i] & 0xffffffffu);
     const Word& word = geometry.columns[number];
+    for (int line = 0; line < lines; ++line, next += kLine) __builtin_prefetch(next, 0, 2);
     const SourceRow source = geometry.rows[y];
     const Corners<Isa> corners = read_corners<Isa>(map, geometry, y, word);
     const Lerp<Lanes> left(corners.top_left, corners.bottom_left), right(corners.top_right, corners.bottom_right);
@@ -116,6 +127,8 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
     }
   }
   if constexpr (kOneLevel) found_counts[0] = first_count;
+  prefetch.next = next;
+  prefetch.items += item_count;
 }
 
 }  // namespace pydissect

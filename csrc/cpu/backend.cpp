@@ -9,43 +9,14 @@
 
 #include <omp.h>
 
+#include "arena.hpp"
 #include "denormals.hpp"
-#include "geometry.hpp"
 #include "levels.hpp"
 
 namespace pydissect {
 namespace {
 
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
-constexpr size_t kAlignment = 64;
-
-// One aligned block of memory, handed out in aligned pieces.
-class Arena {
- public:
-  template <class T>
-  void reserve(T** target, int64_t count) {
-    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_});
-    size_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-  }
-
-  void allocate() {
-    memory_.reset(new (std::align_val_t(kAlignment)) char[std::max(size_, kAlignment)]);
-    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.offset);
-  }
-
- private:
-  struct Piece {
-    std::function<void(char*)> place;
-    size_t offset;
-  };
-  struct Free {
-    void operator()(char* memory) const { ::operator delete[](memory, std::align_val_t(kAlignment)); }
-  };
-  std::vector<Piece> pieces_;
-  size_t size_ = 0;
-  std::unique_ptr<char[], Free> memory_;
-};
-
 int64_t share(int64_t total, int parts, int part) { return total * part / parts; }
 
 float prune(float* values, int64_t capacity, int64_t keep) {
@@ -53,18 +24,44 @@ float prune(float* values, int64_t capacity, int64_t keep) {
   return values[keep - 1];
 }
 
+// The calling thread's memory, kept from one call to the next: the first touch of a page costs more than a map.
+const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
+  thread_local Arena arena;
+  thread_local Workspace workspace;
+  const Geometry& geometry = task.geometry;
+  const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w, places = places_of(geometry);
+  const int64_t blocks = max_bitmaps / kMaskBlock + 1, marks = static_cast<int64_t>(geometry.h) * geometry.word_masks;
+  const int64_t live_rows = geometry.h / 64 + 1;
+  arena.reserve(&workspace.scratch, kUnitBlock * size);
+  arena.reserve(&workspace.finite, size);
+  arena.reserve(&workspace.hot, kUnitBlock * hot_words(size));
+  arena.reserve(&workspace.marks, marks);
+  arena.reserve(&workspace.live_rows, live_rows);
+  arena.reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
+  arena.reserve(&workspace.table, blocks * places * kMaskBlock);
+  arena.reserve(&workspace.full, places);
+  arena.reserve(&workspace.empty, places);
+  arena.reserve(&workspace.found, task.levels * (places + kAppendSlack));
+  arena.reserve(&workspace.found_counts, task.levels);
+  arena.reserve(&workspace.totals, blocks * kMaskBlock);
+  arena.allocate();
+  std::fill_n(workspace.marks, marks, 0);
+  std::fill_n(workspace.live_rows, live_rows, 0);
+  std::fill_n(workspace.full, places, 0xff);
+  std::fill_n(workspace.empty, places, 0);
+  return workspace;
+}
+
 }  // namespace
 
-void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const AxisTable& columns,
-           const float* thresholds, int levels, bool nonfinite_off, int threads, const std::string& level_cap,
-           Counters& counters) {
+void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const float* thresholds, int levels,
+           bool nonfinite_off, int threads, const std::string& level_cap, Counters& counters) {
   const Level& level = best_level(level_cap);
-  const GeometryTables tables(rows, columns, acts.h, acts.w);
-  const Geometry& geometry = tables.view();
-  const int64_t places = places_of(geometry);
-  const int64_t size = static_cast<int64_t>(acts.h) * acts.w;
-  const int64_t blocks = masks.max_bitmaps / kMaskBlock + 1;
 
+  int64_t max_bitmaps = 0;
+  for (int64_t n = 0; n < acts.images; ++n) {
+    max_bitmaps = std::max(max_bitmaps, masks.bitmap_ranges[2 * n + 1] - masks.bitmap_ranges[2 * n]);
+  }
   const KeepDenormals keep_denormals;
   std::vector<float> lowest(thresholds, thresholds + acts.units);
   for (int64_t i = acts.units; i < levels * acts.units; ++i) {
@@ -90,28 +87,6 @@ void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const Ax
 
   const int parts = unit_parts * image_parts;
   std::vector<int64_t> first_nonfinite(parts, kNone);
-  std::vector<Workspace> workspaces(parts);
-  std::vector<Arena> arenas(parts);
-  for (int i = 0; i < parts; ++i) {
-    Workspace& workspace = workspaces[i];
-    arenas[i].reserve(&workspace.scratch, kUnitBlock * size);
-    arenas[i].reserve(&workspace.finite, size);
-    arenas[i].reserve(&workspace.hot, kUnitBlock * hot_words(size));
-    arenas[i].reserve(&workspace.marks, static_cast<int64_t>(geometry.h) * geometry.word_masks);
-    arenas[i].reserve(&workspace.live_rows, geometry.h / 64 + 1);
-    arenas[i].reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
-    arenas[i].reserve(&workspace.table, blocks * places * kMaskBlock);
-    arenas[i].reserve(&workspace.full, places);
-    arenas[i].reserve(&workspace.empty, places);
-    arenas[i].reserve(&workspace.found, levels * (places + kAppendSlack));
-    arenas[i].reserve(&workspace.found_counts, levels);
-    arenas[i].reserve(&workspace.totals, blocks * kMaskBlock);
-    arenas[i].allocate();
-    std::fill_n(workspace.marks, static_cast<int64_t>(geometry.h) * geometry.word_masks, 0);
-    std::fill_n(workspace.live_rows, geometry.h / 64 + 1, 0);
-    std::fill_n(workspace.full, places, 0xff);
-    std::fill_n(workspace.empty, places, 0);
-  }
 
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
   for (int i = 0; i < parts; ++i) {
@@ -121,7 +96,7 @@ void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const Ax
                        share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)};
     Counters target = targets[image_part];
     target.first_nonfinite = kNone;
-    level.count(task, part, workspaces[i], target);
+    level.count(task, part, workspace_of(task, max_bitmaps), target);
     first_nonfinite[i] = target.first_nonfinite;
   }
 

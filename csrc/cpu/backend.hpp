@@ -9,15 +9,8 @@
 
 namespace pydissect {
 
-struct AxisTable {
-  const int32_t* index;
-  const float* fraction;
-  int size;
-};
-
-void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const AxisTable& columns,
-           const float* thresholds, int levels, bool nonfinite_off, int threads, const std::string& level_cap,
-           Counters& counters);
+void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const float* thresholds, int levels,
+           bool nonfinite_off, int threads, const std::string& level_cap, Counters& counters);
 
 void select(const Acts& acts, int threads, const std::string& level_cap, Selection& selection);
 

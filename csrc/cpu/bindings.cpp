@@ -1,6 +1,7 @@
 // Python's view of the CPU backend. Arrays come as addresses and sizes, which the Python side has checked.
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -11,6 +12,7 @@
 
 #include "backend.hpp"
 #include "denormals.hpp"
+#include "geometry.hpp"
 #include "levels.hpp"
 #include "pack.hpp"
 
@@ -56,36 +58,41 @@ PYBIND11_MODULE(_cpu, module) {
   py::class_<Masks>(module, "Masks")
       .def(py::init([](std::uintptr_t bitmap_ranges, std::uintptr_t bitmap_concepts, std::uintptr_t bitmaps,
                        std::uintptr_t whole_ranges, std::uintptr_t whole_concepts, std::uintptr_t annotated,
-                       int64_t concepts, int64_t categories, int max_bitmaps) {
+                       int64_t concepts, int64_t categories) {
              return Masks{at<const int64_t>(bitmap_ranges), at<const int32_t>(bitmap_concepts),
                           at<const uint8_t>(bitmaps),       at<const int64_t>(whole_ranges),
                           at<const int32_t>(whole_concepts), at<const uint8_t>(annotated),
-                          concepts,                         categories,
-                          max_bitmaps};
+                          concepts,                         categories};
            }),
            py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmaps"), py::arg("whole_ranges"),
-           py::arg("whole_concepts"), py::arg("annotated"), py::arg("concepts"), py::arg("categories"),
-           py::arg("max_bitmaps"));
+           py::arg("whole_concepts"), py::arg("annotated"), py::arg("concepts"), py::arg("categories"));
+
+  py::class_<GeometryTables>(module, "Geometry")
+      .def(py::init([](const py::array_t<int32_t>& row_index, const py::array_t<float>& row_fraction,
+                       const py::array_t<int32_t>& column_index, const py::array_t<float>& column_fraction, int h,
+                       int w) {
+             const AxisTable rows = {row_index.data(), row_fraction.data(), static_cast<int>(row_index.size())};
+             const AxisTable columns = {column_index.data(), column_fraction.data(),
+                                        static_cast<int>(column_index.size())};
+             return std::make_unique<GeometryTables>(rows, columns, h, w);
+           }),
+           py::arg("row_index"), py::arg("row_fraction"), py::arg("column_index"), py::arg("column_fraction"),
+           py::arg("h"), py::arg("w"), "The sampling tables of both axes, for maps [h, w].");
 
   module.def(
       "count",
-      [](const Acts& acts, const Masks& masks, const py::array_t<int32_t>& row_index,
-         const py::array_t<float>& row_fraction, const py::array_t<int32_t>& column_index,
-         const py::array_t<float>& column_fraction, std::uintptr_t thresholds, int levels, bool nonfinite_off,
-         int threads, const std::string& level_cap, std::uintptr_t intersection, std::uintptr_t unit_area,
-         std::uintptr_t unit_area_all) {
-        const AxisTable rows = {row_index.data(), row_fraction.data(), static_cast<int>(row_index.size())};
-        const AxisTable columns = {column_index.data(), column_fraction.data(),
-                                   static_cast<int>(column_index.size())};
+      [](const Acts& acts, const Masks& masks, const GeometryTables& geometry, std::uintptr_t thresholds, int levels,
+         bool nonfinite_off, int threads, const std::string& level_cap, std::uintptr_t intersection,
+         std::uintptr_t unit_area, std::uintptr_t unit_area_all) {
         Counters counters = {at<int64_t>(intersection), at<int64_t>(unit_area), at<int64_t>(unit_area_all), 0};
         const py::gil_scoped_release release;
-        count(acts, masks, rows, columns, at<const float>(thresholds), levels, nonfinite_off, threads, level_cap,
+        count(acts, masks, geometry.view(), at<const float>(thresholds), levels, nonfinite_off, threads, level_cap,
               counters);
         return counters.first_nonfinite;
       },
-      py::arg("acts"), py::arg("masks"), py::arg("row_index"), py::arg("row_fraction"), py::arg("column_index"),
-      py::arg("column_fraction"), py::arg("thresholds"), py::arg("levels"), py::arg("nonfinite_off"),
-      py::arg("threads"), py::arg("level_cap"), py::arg("intersection"), py::arg("unit_area"), py::arg("unit_area_all"),
+      py::arg("acts"), py::arg("masks"), py::arg("geometry"), py::arg("thresholds"), py::arg("levels"),
+      py::arg("nonfinite_off"), py::arg("threads"), py::arg("level_cap"), py::arg("intersection"),
+      py::arg("unit_area"), py::arg("unit_area_all"),
       "Adds the counts of a batch to the counters; returns the smallest n * U + u of a map with a non-finite "
       "value, or 2**63 - 1.");
 

@@ -4,9 +4,15 @@
 #include <vector>
 
 #include "../core/job.hpp"
-#include "backend.hpp"
 
 namespace pydissect {
+
+// Where the pixels of one axis read their source.
+struct AxisTable {
+  const int32_t* index;
+  const float* fraction;
+  int size;
+};
 
 class GeometryTables {
  public:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _cpu
 from ..errors import InputError
-from ..grids import AxisTable, Grid, axis_table
+from ..grids import Grid, axis_table
 from . import CountArguments, Selection, Sums
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -27,8 +27,9 @@ def _level_cap() -> str:
 
 
 @lru_cache(maxsize=256)
-def _axis_table(grid: Grid, source: int, output: int, axis: int) -> AxisTable:
-    return axis_table(grid, source, output, axis)
+def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int]) -> _cpu.Geometry:
+    rows, columns = (axis_table(grid, source[axis], output[axis], axis) for axis in (0, 1))
+    return _cpu.Geometry(rows.indices, rows.fractions, columns.indices, columns.fractions, *source)
 
 
 def _acts(acts: Tensor) -> _cpu.Acts:
@@ -46,12 +47,10 @@ class CpuBackend:
 
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
         """Adds the counts of a batch to the sums."""
-        acts, masks, grid = arguments.acts, arguments.masks, arguments.grid
+        acts, masks = arguments.acts, arguments.masks
         ranges = masks.bitmap_ranges.contiguous()
         whole_ranges = masks.whole_ranges.contiguous()
         annotated = masks.annotated.contiguous()
-        rows = _axis_table(grid, acts.shape[2], masks.size[0], 0)
-        columns = _axis_table(grid, acts.shape[3], masks.size[1], 1)
         first = _cpu.count(
             acts=_acts(acts),
             masks=_cpu.Masks(
@@ -63,12 +62,8 @@ class CpuBackend:
                 annotated=annotated.data_ptr(),
                 concepts=masks.num_concepts,
                 categories=len(masks.categories),
-                max_bitmaps=int((ranges[:, 1] - ranges[:, 0]).max()) if len(ranges) else 0,
             ),
-            row_index=rows.indices,
-            row_fraction=rows.fractions,
-            column_index=columns.indices,
-            column_fraction=columns.fractions,
+            geometry=_geometry(arguments.grid, (acts.shape[2], acts.shape[3]), masks.size),
             thresholds=arguments.threshold.data_ptr(),
             levels=len(arguments.threshold),
             nonfinite_off=arguments.nonfinite_off,
