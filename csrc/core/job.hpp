@@ -34,10 +34,12 @@ struct Masks {
   int64_t concepts, categories;
 };
 
-// The pixel rows between a source row and the next.
+// A source row, the next, and the pixel rows between the two.
 struct SourceRow {
-  int32_t pixel_row;   // the first
-  int32_t pixel_rows;  // how many
+  int64_t top, bottom;      // places of their first values in a contiguous map; the last row's next is itself
+  int64_t word;             // place of the first pixel row in a bitmap
+  const float* fractions;   // [pixel_rows + 1] of the pixel rows, the last unused but readable
+  int32_t pixel_rows;
 };
 
 // What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.
@@ -47,6 +49,7 @@ struct Word {
   float fraction[kWord];   // between these
   int32_t first;           // first source column
   uint32_t pixels;         // the bits that are pixels (the last word may have fewer)
+  int32_t padding[6];      // to two cache lines
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.
@@ -58,7 +61,6 @@ struct Geometry {
   bool narrow;     // all that a word reads of a source row lies in the eight columns from its first
   uint64_t w_reciprocal;       // place / w = place * w_reciprocal / 2^63
   const SourceRow* rows;       // [h]
-  const float* row_fraction;   // [H + 1], the last unused but readable
   const Word* columns;         // [words]
   const uint64_t* readers;     // [w, word_masks]: the words that read a source column
 };

@@ -66,11 +66,11 @@ template <class Isa, Dtype kDtype>
 struct RowMap {
   const typename Element<kDtype>::Stored* values;
 
-  __attribute__((always_inline)) void read(const Geometry& geometry, int y, const Word& word,
-                                           typename Isa::Lanes& left, typename Isa::Lanes& right) const {
-    const auto window = Isa::template window<kDtype>(values + static_cast<int64_t>(y) * geometry.w + word.first);
-    left = Isa::pick(window, word.left);
-    right = Isa::pick(window, word.right);
+  __attribute__((always_inline)) Corners<Isa> corners(const Geometry&, const SourceRow& row, int, const Word& word) const {
+    const auto top = Isa::template window<kDtype>(values + row.top + word.first);
+    const auto bottom = Isa::template window<kDtype>(values + row.bottom + word.first);
+    return {Isa::pick(top, word.left), Isa::pick(top, word.right), Isa::pick(bottom, word.left),
+            Isa::pick(bottom, word.right)};
   }
 };
 
@@ -80,27 +80,20 @@ struct StridedMap {
   const typename Element<kDtype>::Stored* values;
   int64_t stride_y, stride_x;
 
-  __attribute__((always_inline)) void read(const Geometry&, int y, const Word& word, typename Isa::Lanes& left,
-                                           typename Isa::Lanes& right) const {
-    const auto* row = values + y * stride_y + word.first * stride_x;
-    float lefts[kWord], rights[kWord];
+  Corners<Isa> corners(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
+    const auto* top = values + y * stride_y + word.first * stride_x;
+    const auto* bottom = values + std::min(y + 1, geometry.h - 1) * stride_y + word.first * stride_x;
+    float lanes[4][kWord];
     for (int i = 0; i < kWord; ++i) {
-      lefts[i] = Element<kDtype>::decode(row[word.left[i] * stride_x]);
-      rights[i] = Element<kDtype>::decode(row[word.right[i] * stride_x]);
+      const int64_t left = word.left[i] * stride_x, right = word.right[i] * stride_x;
+      lanes[0][i] = Element<kDtype>::decode(top[left]);
+      lanes[1][i] = Element<kDtype>::decode(top[right]);
+      lanes[2][i] = Element<kDtype>::decode(bottom[left]);
+      lanes[3][i] = Element<kDtype>::decode(bottom[right]);
     }
-    left = Isa::load_word(lefts);
-    right = Isa::load_word(rights);
+    return {Isa::load_word(lanes[0]), Isa::load_word(lanes[1]), Isa::load_word(lanes[2]), Isa::load_word(lanes[3])};
   }
 };
-
-template <class Isa, class Map>
-__attribute__((always_inline)) inline Corners<Isa> read_corners(const Map& map, const Geometry& geometry, int y,
-                                                                const Word& word) {
-  Corners<Isa> corners;
-  map.read(geometry, y, word, corners.top_left, corners.top_right);
-  map.read(geometry, std::min(y + 1, geometry.h - 1), word, corners.bottom_left, corners.bottom_right);
-  return corners;
-}
 
 // Units of one image whose maps are counted together; strides in elements.
 template <class Stored>

@@ -90,24 +90,25 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) << 8;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
-  for (int level = 0; level < levels; ++level) found_counts[level] = 0;
+  if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
   for (int64_t i = 0; i < item_count; ++i) {
     const int y = static_cast<int>(items[i] >> 32), number = static_cast<int>(items[i] & 0xffffffffu);
     const Word& word = geometry.columns[number];
-    for (int line = 0; line < lines; ++line, next += kLine) __builtin_prefetch(next, 0, 2);
-    const SourceRow source = geometry.rows[y];
-    const Corners<Isa> corners = read_corners<Isa>(map, geometry, y, word);
+    for (int line = 0; line < lines; ++line, next += kLine) __builtin_prefetch(next, 0, 3);
+    const SourceRow& source = geometry.rows[y];
+    const Corners<Isa> corners = map.corners(geometry, source, y, word);
     const Lerp<Lanes> left(corners.top_left, corners.bottom_left), right(corners.top_right, corners.bottom_right);
     const Lanes tx = Isa::load_word(word.fraction);
-    const float* row_fraction = geometry.row_fraction + source.pixel_row;
-    Found place = static_cast<Found>(source.pixel_row * row_step) + (static_cast<Found>(number) << 8);
+    const float* row_fraction = source.fractions;
+    const uint32_t pixels = word.pixels;
+    Found place = static_cast<Found>(source.word + number) << 8;
     for (int rows = source.pixel_rows; rows > 0; rows -= Isa::kRows) {
       const Lanes ty = Isa::load_rows(row_fraction);
       const Lanes value = Lerp<Lanes>(left.at(ty), right.at(ty)).at(tx);
       if constexpr (kOneLevel) {
         const uint32_t bits = Isa::greater(value, threshold);
         for (int j = 0; j < Isa::kRows; ++j) {
-          const uint32_t byte = bits >> (8 * j) & (j < rows ? word.pixels : 0);
+          const uint32_t byte = bits >> (8 * j) & (j < rows ? pixels : 0);
           found[first_count] = (place + j * row_step) | byte;
           first_count += byte != 0;
         }
@@ -116,7 +117,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
           const uint32_t bits = Isa::greater(value, thresholds[level * threshold_stride]);
           Found* list = found + level * (places + kAppendSlack);
           for (int j = 0; j < Isa::kRows; ++j) {
-            const uint32_t byte = bits >> (8 * j) & (j < rows ? word.pixels : 0);
+            const uint32_t byte = bits >> (8 * j) & (j < rows ? pixels : 0);
             list[found_counts[level]] = (place + j * row_step) | byte;
             found_counts[level] += byte != 0;
           }

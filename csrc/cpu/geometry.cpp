@@ -5,13 +5,15 @@
 namespace pydissect {
 
 GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) {
-  for (int y = 0; y < h; ++y) {
-    const auto lies_in_it = std::equal_range(rows.index, rows.index + rows.size, y);
-    rows_.push_back({static_cast<int32_t>(lies_in_it.first - rows.index),
-                     static_cast<int32_t>(lies_in_it.second - lies_in_it.first)});
-  }
+  const int row_bytes = (columns.size + 15) / 16 * 2;
   row_fraction_.assign(rows.fraction, rows.fraction + rows.size);
   row_fraction_.push_back(0.0f);
+  for (int64_t y = 0; y < h; ++y) {
+    const auto [begin, end] = std::equal_range(rows.index, rows.index + rows.size, y);
+    const int64_t first = begin - rows.index;
+    rows_.push_back({y * w, std::min<int64_t>(y + 1, h - 1) * w, first * row_bytes, row_fraction_.data() + first,
+                     static_cast<int32_t>(end - begin)});
+  }
   const int words = (columns.size + kWord - 1) / kWord, word_masks = (words + 63) / 64;
   readers_.assign(static_cast<size_t>(w) * word_masks, 0);
   bool narrow = true;
@@ -35,12 +37,11 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
   view_.H = rows.size;
   view_.W = columns.size;
   view_.words = words;
-  view_.row_bytes = (columns.size + 15) / 16 * 2;
+  view_.row_bytes = row_bytes;
   view_.word_masks = word_masks;
   view_.narrow = narrow;
   view_.w_reciprocal = (uint64_t{1} << 63) / w + 1;
   view_.rows = rows_.data();
-  view_.row_fraction = row_fraction_.data();
   view_.columns = columns_.data();
   view_.readers = readers_.data();
 }

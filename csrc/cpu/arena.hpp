@@ -1,0 +1,49 @@
+// Memory in aligned pieces, all from one allocation that is kept for the next use.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace pydissect {
+
+class Arena {
+ public:
+  // Asks for `count` values, to be had at *target from `allocate` on.
+  template <class T>
+  void reserve(T** target, int64_t count) {
+    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_});
+    size_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  }
+
+  // Hands out the pieces asked for. The memory of earlier ones is used again.
+  void allocate() {
+    if (size_ > capacity_ || !memory_) {
+      capacity_ = std::max(size_, kAlignment);
+      memory_.reset();
+      memory_.reset(new (std::align_val_t(kAlignment)) char[capacity_]);
+    }
+    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.offset);
+    pieces_.clear();
+    size_ = 0;
+  }
+
+ private:
+  static constexpr size_t kAlignment = 64;
+  struct Piece {
+    std::function<void(char*)> place;
+    size_t offset;
+  };
+  struct Free {
+    void operator()(char* memory) const { ::operator delete[](memory, std::align_val_t(kAlignment)); }
+  };
+  std::vector<Piece> pieces_;
+  size_t size_ = 0, capacity_ = 0;
+  std::unique_ptr<char[], Free> memory_;
+};
+
+}  // namespace pydissect
