@@ -182,7 +182,7 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const bool contiguous = (acts.stride_x == 1 || w == 1) && (acts.stride_y == w || h == 1);
   const Stored* end = static_cast<const Stored*>(acts.end);
   const int64_t map_bytes = static_cast<int64_t>(h) * w * sizeof(Stored);
-  const int block_units = static_cast<int>(std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock));
+  const int block_units = contiguous ? static_cast<int>(std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock)) : kUnitBlock;
   Prefetch prefetch = {nullptr, 0, 0};
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);
