@@ -21,7 +21,7 @@ constexpr int kMaxWords = 31;  // words after which a byte could overflow: 31 * 
 struct Workspace {
   float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
   float* finite;          // [h * w]
-  uint64_t* hot;          // [kUnitBlock, hot_words(h * w)] values above the lowest level, one bit each
+  Hot* hot;               // [kUnitBlock, hot_capacity(h * w)] values above the lowest level
   uint64_t* marks;        // [h, word_masks] zero between two maps
   uint64_t* live_rows;    // [h / 64 + 1] likewise
   Item* items;            // [h * words + kAppendSlack]
@@ -103,11 +103,11 @@ void flush(const Task& task, int64_t n, int64_t row, const uint32_t* totals, con
 }
 
 template <class Isa, class Map>
-void count_map(const Task& task, const Map& map, const uint64_t* hot, int64_t n, int64_t u, int blocks,
+void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
                const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
-  const int64_t items = find_items<Isa>(hot, geometry, workspace.marks, workspace.live_rows, workspace.items);
+  const int64_t items = find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items);
   const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
        workspace.found_counts, prefetch);
@@ -138,9 +138,10 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
     if (is_nonfinite(workspace.finite[place])) workspace.finite[place] = float_of(kNan);
   }
   const int64_t u = block.first_unit + i;
-  uint64_t* hot = workspace.hot + i * hot_words(size);
-  if (!Isa::template scan<Dtype::f32>(workspace.finite, size, task.lowest[u], hot).any) return;
-  count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, n, u, blocks, workspace, counters, prefetch);
+  Hot* hot = workspace.hot + i * hot_capacity(size);
+  const int hot_count = Isa::template scan<Dtype::f32>(workspace.finite, size, task.lowest[u], hot).hot_count;
+  if (hot_count == 0) return;
+  count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
 }
 
 // `end` is that of the memory that may be read.
@@ -158,17 +159,18 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
   for (int i = 0; i < block.units; ++i) {
     const int64_t u = block.first_unit + i;
     const auto* values = block.values + i * block.stride_u;
-    const uint64_t* hot = workspace.hot + i * hot_words(size);
+    const Hot* hot = workspace.hot + i * hot_capacity(size);
+    const int hot_count = scans[i].hot_count;
     if (scans[i].nonfinite) {
       counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
       if (task.nonfinite_off) count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
-    } else if (!scans[i].any) {
+    } else if (hot_count == 0) {
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
-      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, n, u, blocks, workspace, counters, prefetch);
+      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      count_map<Isa>(task, map, hot, n, u, blocks, workspace, counters, prefetch);
+      count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     }
   }
 }
@@ -194,7 +196,8 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                                    acts.stride_y,
                                    acts.stride_x};
       prefetch.next = reinterpret_cast<const char*>(block.values + block.units * acts.stride_u);
-      prefetch.lines = contiguous ? std::min<int64_t>(block.units * map_bytes / kLine / std::max<int64_t>(prefetch.items, 1) + 1, 8) : 0;
+      const int64_t next_bytes = contiguous ? block.units * map_bytes : 0;
+      prefetch.step = std::min(next_bytes / std::max<int64_t>(prefetch.items, 1) / kLine + (next_bytes > 0), int64_t{kLines}) * kLine;
       prefetch.items = 0;
       if (contiguous && geometry.narrow) {
         count_block<Isa, kDtype, Order::rows>(task, block, n, blocks, end, workspace, counters, prefetch);

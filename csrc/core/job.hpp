@@ -48,8 +48,7 @@ struct Word {
   int32_t right[kWord];    // its right neighbour's, less `first`
   float fraction[kWord];   // between these
   int32_t first;           // first source column
-  uint32_t pixels;         // the bits that are pixels (the last word may have fewer)
-  int32_t padding[6];      // to two cache lines
+  int32_t padding[7];      // to two cache lines
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.

@@ -49,10 +49,19 @@ struct Element<Dtype::bf16> {
   static __attribute__((always_inline)) Cut cut(float threshold) { return HalfCut::of(floor_bf16(threshold)); }
 };
 
-// What a scan met on its way.
+// Values of a map above a threshold: the place of the first of 32 above 32 bits, one for each of them.
+using Hot = uint64_t;
+
+// Writes down 32 values' bits, if any is set, without a branch.
+inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int place, uint32_t above) {
+  hot[count] = static_cast<Hot>(place) << 32 | above;
+  count += above != 0;
+}
+
+// What a scan found.
 struct Scan {
-  bool any;        // a value above the cut
-  bool nonfinite;  // a non-finite value
+  int hot_count;
+  bool nonfinite;  // is any value?
 };
 
 // The corners of the cells of a word's pixels, one pixel a lane.

@@ -26,7 +26,7 @@ struct Selection {
 using Prune = float (*)(float* values, int64_t capacity, int64_t keep);
 
 template <class Isa>
-void select_part(const Acts& acts, const Part& part, Prune prune, float* scratch, float* finite, uint64_t* hot,
+void select_part(const Acts& acts, const Part& part, Prune prune, float* scratch, float* finite, Hot* hot,
                  Selection& selection) {
   const int size = acts.h * acts.w;
   const float* maps[kUnitBlock];
@@ -56,11 +56,11 @@ void select_part(const Acts& acts, const Part& part, Prune prune, float* scratch
           map = finite;
           scan = Isa::template scan<Dtype::f32>(map, size, selection.bound[u], hot);
         }
-        if (!scan.any) continue;
+        if (!scan.hot_count) continue;
         float* values = selection.values + u * selection.capacity;
-        for (int begin = 0; begin < size; begin += 64) {
-          for (uint64_t bits = hot[begin / 64]; bits; bits &= bits - 1) {
-            const float value = map[begin + __builtin_ctzll(bits)];
+        for (int k = 0; k < scan.hot_count; ++k) {
+          for (uint32_t bits = static_cast<uint32_t>(hot[k]); bits; bits &= bits - 1) {
+            const float value = map[(hot[k] >> 32) + __builtin_ctz(bits)];
             // The bound may have risen since the scan.
             if (!(value > selection.bound[u])) continue;
             values[selection.fill[u]++] = value;

@@ -9,7 +9,8 @@ namespace pydissect {
 // A word of the pixel rows between two source rows: the upper one's number above, the word's below 32 bits.
 using Item = uint64_t;
 
-// A word that has pixels: its place in a bitmap above, its pixels in the lowest byte.
+// A word that has pixels: its place in a bitmap above, its pixels in the lowest byte. In the last word of a row
+// these may be more than it has; no mask has any there.
 using Found = uint64_t;
 
 constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending to it may write
@@ -18,9 +19,9 @@ constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending t
 // others: these cannot have a pixel. Returns how many. `marks` [h, word_masks] and `live_rows`
 // [h / 64 + 1] are zero, and left so.
 template <class Isa, bool kSmall>
-int64_t list_items(const uint64_t* hot, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows, Item* items) {
+int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
+                   Item* items) {
   const int masks = kSmall ? 1 : geometry.word_masks;
-  const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w;
   uint64_t live = 0;  // if kSmall, live_rows[0]
   const auto set_live = [&](int64_t y) {
     if constexpr (kSmall) {
@@ -29,15 +30,15 @@ int64_t list_items(const uint64_t* hot, const Geometry& geometry, uint64_t* mark
       live_rows[y / 64] |= uint64_t{1} << y % 64;
     }
   };
-  for (int64_t chunk = 0; chunk < size; chunk += 64) {
-    for (uint64_t bits = hot[chunk / 64]; bits; bits &= bits - 1) {
-      const uint64_t place = static_cast<uint64_t>(chunk) + __builtin_ctzll(bits);
+  for (int i = 0; i < hot_count; ++i) {
+    for (uint32_t bits = static_cast<uint32_t>(hot[i]); bits; bits &= bits - 1) {
+      const uint64_t place = (hot[i] >> 32) + __builtin_ctz(bits);
       const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
       const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
-      for (int i = 0; i < masks; ++i) {
-        const uint64_t readers = geometry.readers[x * masks + i];
-        marks[y * masks + i] |= readers;
-        marks[above * masks + i] |= readers;
+      for (int j = 0; j < masks; ++j) {
+        const uint64_t readers = geometry.readers[x * masks + j];
+        marks[y * masks + j] |= readers;
+        marks[above * masks + j] |= readers;
       }
       set_live(y);
       set_live(above);
@@ -50,33 +51,35 @@ int64_t list_items(const uint64_t* hot, const Geometry& geometry, uint64_t* mark
       live_rows[chunk / 64] = 0;
     }
     for (; live; live &= live - 1) {
-      const int y = chunk + __builtin_ctzll(live);
+      const int64_t y = chunk + __builtin_ctzll(live);
       const bool has_pixels = geometry.rows[y].pixel_rows > 0;
       for (int word = 0; word < geometry.words; word += 8) {
-        const uint64_t mask = marks[static_cast<int64_t>(y) * masks + word / 64];
+        const uint64_t mask = marks[y * masks + word / 64];
         const uint32_t touched = has_pixels ? mask >> word % 64 & 0xff : 0;
         Isa::append_items(items + count, static_cast<Item>(y) << 32 | word, touched);
         count += __builtin_popcount(touched);
       }
-      for (int i = 0; i < masks; ++i) marks[static_cast<int64_t>(y) * masks + i] = 0;
+      for (int j = 0; j < masks; ++j) marks[y * masks + j] = 0;
     }
   }
   return count;
 }
 
 template <class Isa>
-int64_t find_items(const uint64_t* hot, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows, Item* items) {
+int64_t find_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
+                   Item* items) {
   const bool small = geometry.h <= 64 && geometry.word_masks == 1;
-  return (small ? list_items<Isa, true> : list_items<Isa, false>)(hot, geometry, marks, live_rows, items);
+  return (small ? list_items<Isa, true> : list_items<Isa, false>)(hot, hot_count, geometry, marks, live_rows, items);
 }
 
 // Fetches the next block's maps into the cache, a few lines an item, while this one's are worked on.
 struct Prefetch {
   const char* next;
-  int lines;      // an item
+  int64_t step;   // bytes an item
   int64_t items;  // so far
 };
-constexpr int64_t kLine = 64;
+constexpr int64_t kLine = 64;  // bytes of a cache line
+constexpr int kLines = 4;      // lines fetched for an item, at least those of a step
 
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
 // has a copy of its own, for there the list's length stays in a register.
@@ -86,7 +89,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
   const char* next = prefetch.next;
-  const int lines = prefetch.lines;
+  const int64_t step = prefetch.step;
   const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) << 8;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
@@ -94,13 +97,13 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   for (int64_t i = 0; i < item_count; ++i) {
     const int y = static_cast<int>(items[i] >> 32), number = static_cast<int>(items[i] & 0xffffffffu);
     const Word& word = geometry.columns[number];
-    for (int line = 0; line < lines; ++line, next += kLine) __builtin_prefetch(next, 0, 3);
+    for (int line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kLine, 0, 3);
+    next += step;
     const SourceRow& source = geometry.rows[y];
     const Corners<Isa> corners = map.corners(geometry, source, y, word);
     const Lerp<Lanes> left(corners.top_left, corners.bottom_left), right(corners.top_right, corners.bottom_right);
     const Lanes tx = Isa::load_word(word.fraction);
     const float* row_fraction = source.fractions;
-    const uint32_t pixels = word.pixels;
     Found place = static_cast<Found>(source.word + number) << 8;
     for (int rows = source.pixel_rows; rows > 0; rows -= Isa::kRows) {
       const Lanes ty = Isa::load_rows(row_fraction);
@@ -108,7 +111,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
       if constexpr (kOneLevel) {
         const uint32_t bits = Isa::greater(value, threshold);
         for (int j = 0; j < Isa::kRows; ++j) {
-          const uint32_t byte = bits >> (8 * j) & (j < rows ? pixels : 0);
+          const uint32_t byte = j == 0 || j < rows ? bits >> (8 * j) & 0xff : 0;
           found[first_count] = (place + j * row_step) | byte;
           first_count += byte != 0;
         }
@@ -117,7 +120,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
           const uint32_t bits = Isa::greater(value, thresholds[level * threshold_stride]);
           Found* list = found + level * (places + kAppendSlack);
           for (int j = 0; j < Isa::kRows; ++j) {
-            const uint32_t byte = bits >> (8 * j) & (j < rows ? pixels : 0);
+            const uint32_t byte = j == 0 || j < rows ? bits >> (8 * j) & 0xff : 0;
             list[found_counts[level]] = (place + j * row_step) | byte;
             found_counts[level] += byte != 0;
           }

@@ -34,7 +34,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   const int64_t live_rows = geometry.h / 64 + 1;
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
-  arena.reserve(&workspace.hot, kUnitBlock * hot_words(size));
+  arena.reserve(&workspace.hot, kUnitBlock * hot_capacity(size));
   arena.reserve(&workspace.marks, marks);
   arena.reserve(&workspace.live_rows, live_rows);
   arena.reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
@@ -47,7 +47,12 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.allocate();
   std::fill_n(workspace.marks, marks, 0);
   std::fill_n(workspace.live_rows, live_rows, 0);
-  std::fill_n(workspace.full, places, 0xff);
+  for (int64_t row = 0; row < geometry.H; ++row) {
+    for (int64_t byte = 0; byte < geometry.row_bytes; ++byte) {
+      const int64_t pixels = std::clamp<int64_t>(geometry.W - byte * kWord, 0, kWord);
+      workspace.full[row * geometry.row_bytes + byte] = static_cast<uint8_t>((1u << pixels) - 1);
+    }
+  }
   std::fill_n(workspace.empty, places, 0);
   return workspace;
 }
@@ -116,14 +121,14 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
   struct Memory {
     float* scratch;
     float* finite;
-    uint64_t* hot;
+    Hot* hot;
   };
   std::vector<Memory> memories(parts);
   std::vector<Arena> arenas(parts);
   for (int i = 0; i < parts; ++i) {
     arenas[i].reserve(&memories[i].scratch, kUnitBlock * size);
     arenas[i].reserve(&memories[i].finite, size);
-    arenas[i].reserve(&memories[i].hot, size / 64 + 2);
+    arenas[i].reserve(&memories[i].hot, size / 32 + 2);
     arenas[i].allocate();
   }
   std::vector<int64_t> first_nonfinite(parts, kNone);

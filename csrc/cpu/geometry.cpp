@@ -21,7 +21,6 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
     const int begin = number * kWord, count = std::min(columns.size - begin, kWord);
     Word word = {};
     word.first = columns.index[begin];
-    word.pixels = (1u << count) - 1;
     for (int i = 0; i < count; ++i) {
       const int left = columns.index[begin + i], right = std::min(left + 1, w - 1);
       word.left[i] = left - word.first;

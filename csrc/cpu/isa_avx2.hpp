@@ -89,36 +89,30 @@ struct Avx2 : X86<Avx2> {
 
   template <Dtype kDtype, bool kNegativeCut>
   static Scan scan_against(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                           uint64_t* bits) {
+                           Hot* hot) {
     Comparison<kDtype> comparison(cut);
-    char* target = reinterpret_cast<char*>(bits);
-    uint32_t any = 0;
-    const auto put = [&](uint32_t above) {
-      std::memcpy(target, &above, sizeof above);
-      target += sizeof above;
-      any |= above;
-    };
-    int begin = 0;
-    for (; begin + 32 <= size; begin += 32) put(comparison.template above<kNegativeCut>(map + begin));
+    int begin = 0, count = 0;
+    for (; begin + 32 <= size; begin += 32) {
+      append_hot(hot, count, begin, comparison.template above<kNegativeCut>(map + begin));
+    }
     if (begin < size) {
       // The last values once more with some before them, or with zeros after them.
       typename Element<kDtype>::Stored last[32] = {};
       const bool few = size < 32;
       if (few) std::copy(map, map + size, last);
       const uint32_t above = comparison.template above<kNegativeCut>(few ? last : map + size - 32);
-      put(few ? above & ((1u << size) - 1) : above >> (32 - (size - begin)));
+      append_hot(hot, count, begin, few ? above & ((1u << size) - 1) : above >> (32 - (size - begin)));
     }
-    put(0);
-    return {any != 0, comparison.nonfinite()};
+    return {count, comparison.nonfinite()};
   }
 
   template <Dtype kDtype>
   static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                   uint64_t* bits) {
+                   Hot* hot) {
     if constexpr (kDtype != Dtype::f32) {
-      if (cut.negative) return scan_against<kDtype, true>(map, size, cut, bits);
+      if (cut.negative) return scan_against<kDtype, true>(map, size, cut, hot);
     }
-    return scan_against<kDtype, false>(map, size, cut, bits);
+    return scan_against<kDtype, false>(map, size, cut, hot);
   }
 
   // Compares the values of up to 32 units, side by side, with their thresholds.

@@ -33,44 +33,40 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     return twice(_mm256_permutevar8x32_ps(window, Common::load(index)));
   }
 
-  // The bits of the values map[begin .. begin + 64) that lie before `size`.
-  static uint64_t valid(int begin, int size) { return ~uint64_t{0} >> (64 - std::min(size - begin, 64)); }
+  // The bits of the values map[begin .. begin + 32) that lie before `size`.
+  static uint32_t valid(int begin, int size) { return ~0u >> (32 - std::min(size - begin, 32)); }
 
   template <Dtype kDtype>
   static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                   uint64_t* bits) {
+                   Hot* hot) {
     __m512i largest = _mm512_setzero_si512();
-    uint64_t any = 0;
-    for (int begin = 0; begin < size; begin += 64) {
-      const uint64_t lanes = valid(begin, size);
-      uint64_t chunk = 0;
+    int count = 0;
+    for (int begin = 0; begin < size; begin += 32) {
+      const uint32_t lanes = valid(begin, size);
+      uint32_t above = 0;
       if constexpr (kDtype == Dtype::f32) {
         const __m512 level = _mm512_set1_ps(cut);
-        for (int i = 0; i < 64 && begin + i < size; i += 16) {
+        for (int i = 0; i < 32; i += 16) {
           const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
           const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
-          chunk |= static_cast<uint64_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
+          above |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
           const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
           largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
         }
       } else {
         const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
-        for (int i = 0; i < 64 && begin + i < size; i += 32) {
-          const __mmask32 mask = static_cast<__mmask32>(lanes >> i);
-          const __m512i v = _mm512_maskz_loadu_epi16(mask, map + begin + i);
-          const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
-          chunk |= static_cast<uint64_t>(_mm512_mask_cmpgt_epi16_mask(mask, _mm512_xor_si512(v, inverted), level)) << i;
-          largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
-        }
+        const __m512i v = _mm512_maskz_loadu_epi16(lanes, map + begin);
+        const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
+        above = _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
+        largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
       }
-      bits[begin / 64] = chunk;
-      any |= chunk;
+      append_hot(hot, count, begin, above);
     }
     // Magnitudes have no sign bit, so that signed comparisons order them.
     if constexpr (kDtype == Dtype::f32) {
-      return {any != 0, _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0};
+      return {count, _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0};
     } else {
-      return {any != 0, _mm512_cmpge_epi16_mask(largest, _mm512_set1_epi16(Element<kDtype>::kNonfinite)) != 0};
+      return {count, _mm512_cmpge_epi16_mask(largest, _mm512_set1_epi16(Element<kDtype>::kNonfinite)) != 0};
     }
   }
 

@@ -43,28 +43,27 @@ struct Portable {
   }
 
   template <Dtype kDtype>
-  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, uint64_t* bits) {
-    uint64_t any = 0;
+  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+    int hot_count = 0;
     uint32_t largest = 0;
-    for (int begin = 0; begin < size; begin += 64) {
-      const int count = std::min(size - begin, 64);
-      uint64_t chunk = 0;
+    for (int begin = 0; begin < size; begin += 32) {
+      const int count = std::min(size - begin, 32);
+      uint32_t above = 0;
       for (int i = 0; i < count; ++i) {
         if constexpr (kDtype == Dtype::f32) {
-          chunk |= static_cast<uint64_t>(map[begin + i] > cut) << i;
+          above |= static_cast<uint32_t>(map[begin + i] > cut) << i;
           largest = std::max(largest, bits_of(map[begin + i]) & kMagnitude);
         } else {
-          chunk |= static_cast<uint64_t>(HalfCut::key_of(map[begin + i]) > cut.key) << i;
+          above |= static_cast<uint32_t>(HalfCut::key_of(map[begin + i]) > cut.key) << i;
           largest = std::max<uint32_t>(largest, map[begin + i] & 0x7fffu);
         }
       }
-      bits[begin / 64] = chunk;
-      any |= chunk;
+      append_hot(hot, hot_count, begin, above);
     }
     if constexpr (kDtype == Dtype::f32) {
-      return {any != 0, largest >= kNonfinite};
+      return {hot_count, largest >= kNonfinite};
     } else {
-      return {any != 0, largest >= Element<kDtype>::kNonfinite};
+      return {hot_count, largest >= Element<kDtype>::kNonfinite};
     }
   }
 
