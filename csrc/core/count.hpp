@@ -195,9 +195,18 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                                    acts.stride_u,
                                    acts.stride_y,
                                    acts.stride_x};
-      prefetch.next = reinterpret_cast<const char*>(block.values + block.units * acts.stride_u);
+      const bool last = u0 + block.units >= part.unit_end;
+      const Stored* next = last ? block.values + acts.stride_n + (part.unit_begin - u0) * acts.stride_u
+                                : block.values + block.units * acts.stride_u;
+      prefetch.next = reinterpret_cast<const char*>(next);
       const int64_t next_bytes = contiguous ? block.units * map_bytes : 0;
       prefetch.step = std::min(next_bytes / std::max<int64_t>(prefetch.items, 1) / kLine + (next_bytes > 0), int64_t{kLines}) * kLine;
+      if (n + 1 < part.image_end) {
+        const int64_t places = places_of(geometry), parts = (part.unit_end - part.unit_begin + block_units - 1) / block_units;
+        const int64_t begin = task.masks.bitmap_ranges[2 * n + 2] * places, end = task.masks.bitmap_ranges[2 * n + 3] * places;
+        const int64_t share = (end - begin) / parts + kLine, from = begin + (u0 - part.unit_begin) / block_units * share;
+        for (int64_t byte = from; byte < std::min(from + share, end); byte += kLine) __builtin_prefetch(task.masks.bitmaps + byte, 0, 2);
+      }
       prefetch.items = 0;
       if (contiguous && geometry.narrow) {
         count_block<Isa, kDtype, Order::rows>(task, block, n, blocks, end, workspace, counters, prefetch);
