@@ -9,6 +9,7 @@ namespace pydissect {
 
 constexpr int kWord = 8;        // pixels a word: a byte of a bitmap
 constexpr int kMaskBlock = 32;  // masks counted side by side
+constexpr int kRowStep = 2;     // the most pixel rows that an instruction set interpolates at once
 
 // Activation maps [N, U, h, w]; strides in elements, of any sign and order.
 struct Acts {
@@ -34,11 +35,13 @@ struct Masks {
   int64_t concepts, categories;
 };
 
-// A source row, the next, and the pixel rows between the two.
+// A source row, the next, and the pixel rows between the two. Most source rows are given as many,
+// so that loops over them end where the processor expects it: those that are none have the fraction
+// NaN, and so no pixel above any threshold.
 struct SourceRow {
-  int64_t top, bottom;      // places of their first values in a contiguous map; the last row's next is itself
-  int64_t word;             // place of the first pixel row in a bitmap
-  const float* fractions;   // [pixel_rows + 1] of the pixel rows, the last unused but readable
+  int64_t top, bottom;     // places of their first values in a contiguous map; the last row's next is itself
+  int64_t word;            // place of the first pixel row in a bitmap
+  const float* fractions;  // [pixel_rows + kRowStep - 1]
   int32_t pixel_rows;
 };
 

@@ -111,7 +111,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
       if constexpr (kOneLevel) {
         const uint32_t bits = Isa::greater(value, threshold);
         for (int j = 0; j < Isa::kRows; ++j) {
-          const uint32_t byte = j == 0 || j < rows ? bits >> (8 * j) & 0xff : 0;
+          const uint32_t byte = bits >> (8 * j) & 0xff;
           found[first_count] = (place + j * row_step) | byte;
           first_count += byte != 0;
         }
@@ -120,7 +120,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
           const uint32_t bits = Isa::greater(value, thresholds[level * threshold_stride]);
           Found* list = found + level * (places + kAppendSlack);
           for (int j = 0; j < Isa::kRows; ++j) {
-            const uint32_t byte = j == 0 || j < rows ? bits >> (8 * j) & 0xff : 0;
+            const uint32_t byte = bits >> (8 * j) & 0xff;
             list[found_counts[level]] = (place + j * row_step) | byte;
             found_counts[level] += byte != 0;
           }

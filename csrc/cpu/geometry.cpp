@@ -1,19 +1,23 @@
 #include "geometry.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace pydissect {
 
 GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) {
   const int row_bytes = (columns.size + 15) / 16 * 2;
-  row_fraction_.assign(rows.fraction, rows.fraction + rows.size);
-  row_fraction_.push_back(0.0f);
+  const int usual = (rows.size + h - 1) / h;
+  std::vector<size_t> begins;
   for (int64_t y = 0; y < h; ++y) {
     const auto [begin, end] = std::equal_range(rows.index, rows.index + rows.size, y);
-    const int64_t first = begin - rows.index;
-    rows_.push_back({y * w, std::min<int64_t>(y + 1, h - 1) * w, first * row_bytes, row_fraction_.data() + first,
-                     static_cast<int32_t>(end - begin)});
+    const int count = static_cast<int>(end - begin), padded = count ? std::max(count, usual) : 0;
+    begins.push_back(row_fraction_.size());
+    row_fraction_.insert(row_fraction_.end(), rows.fraction + (begin - rows.index), rows.fraction + (end - rows.index));
+    row_fraction_.resize(begins.back() + padded + kRowStep - 1, std::numeric_limits<float>::quiet_NaN());
+    rows_.push_back({y * w, std::min<int64_t>(y + 1, h - 1) * w, (begin - rows.index) * row_bytes, nullptr, padded});
   }
+  for (int y = 0; y < h; ++y) rows_[y].fractions = row_fraction_.data() + begins[y];
   const int words = (columns.size + kWord - 1) / kWord, word_masks = (words + 63) / 64;
   readers_.assign(static_cast<size_t>(w) * word_masks, 0);
   bool narrow = true;
