@@ -65,11 +65,12 @@ int lay_out_masks(const Masks& masks, int64_t n, int64_t places, const Workspace
 template <class Isa>
 void count_words(const uint8_t* table, int blocks, int64_t places, const Found* found, int64_t count,
                  uint32_t* totals) {
-  for (int block = 0; block < blocks; ++block) {
-    for (int i = 0; i < kMaskBlock; ++i) totals[block * kMaskBlock + i] = 0;
-    for (int64_t begin = 0; begin < count; begin += kMaxWords) {
+  for (int block = 0; block < blocks; ++block, table += places * kMaskBlock, totals += kMaskBlock) {
+    const int first = static_cast<int>(std::min<int64_t>(count, kMaxWords));
+    Isa::template count_bits<false>(table, found, first, totals);
+    for (int64_t begin = first; begin < count; begin += kMaxWords) {
       const int words = static_cast<int>(std::min<int64_t>(count - begin, kMaxWords));
-      Isa::add_popcounts(table + block * places * kMaskBlock, found + begin, words, totals + block * kMaskBlock);
+      Isa::template count_bits<true>(table, found + begin, words, totals);
     }
   }
 }
@@ -139,7 +140,7 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
   }
   const int64_t u = block.first_unit + i;
   Hot* hot = workspace.hot + i * hot_capacity(size);
-  const int hot_count = Isa::template scan<Dtype::f32>(workspace.finite, size, task.lowest[u], hot).hot_count;
+  const int hot_count = typename Isa::template MapScan<Dtype::f32>().find(workspace.finite, size, task.lowest[u], hot);
   if (hot_count == 0) return;
   count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
 }
@@ -150,12 +151,9 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
                  const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters, Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   const float* lowest = task.lowest + block.first_unit;
-  Scan scans[kUnitBlock];
-  if constexpr (kOrder == Order::units) {
-    scan_units<Isa, kDtype>(block, h, w, lowest, workspace.hot, scans);
-  } else {
-    scan_maps<Isa, kDtype>(block, h, w, lowest, workspace.hot, scans);
-  }
+  Scan scans[kUnitBlock] = {};
+  constexpr auto scan = kOrder == Order::units ? scan_units<Isa, kDtype> : scan_maps<Isa, kDtype>;
+  if (scan(block, h, w, lowest, workspace.hot, scans)) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   for (int i = 0; i < block.units; ++i) {
     const int64_t u = block.first_unit + i;
     const auto* values = block.values + i * block.stride_u;

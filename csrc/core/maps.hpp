@@ -58,12 +58,6 @@ inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int 
   count += above != 0;
 }
 
-// What a scan found.
-struct Scan {
-  int hot_count;
-  bool nonfinite;  // is any value?
-};
-
 // The corners of the cells of a word's pixels, one pixel a lane.
 template <class Isa>
 struct Corners {

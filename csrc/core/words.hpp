@@ -9,8 +9,8 @@ namespace pydissect {
 // A word of the pixel rows between two source rows: the upper one's number above, the word's below 32 bits.
 using Item = uint64_t;
 
-// A word that has pixels: its place in a bitmap above, its pixels in the lowest byte. In the last word of a row
-// these may be more than it has; no mask has any there.
+// A word that has pixels: kMaskBlock times its place in a bitmap above, its pixels in the lowest byte. In the
+// last word of a row these may be more than it has; no mask has any there.
 using Found = uint64_t;
 
 constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending to it may write
@@ -81,6 +81,17 @@ struct Prefetch {
 constexpr int64_t kLine = 64;  // bytes of a cache line
 constexpr int kLines = 4;      // lines fetched for an item, at least those of a step
 
+// Lists the words of kRows pixel rows, a byte each, that are not empty; without a branch.
+template <class Isa>
+inline __attribute__((always_inline)) void append_found(Found* found, int64_t& count, Found first, int64_t row_step,
+                                                        uint32_t bits) {
+  for (int row = 0; row < Isa::kRows; ++row) {
+    const uint32_t byte = Isa::kRows == 1 ? bits : bits >> (8 * row) & 0xff;
+    found[count] = (first + row * row_step) | byte;
+    count += byte != 0;
+  }
+}
+
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
 // has a copy of its own, for there the list's length stays in a register.
 template <class Isa, bool kOneLevel, class Map>
@@ -90,7 +101,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   using Lanes = typename Isa::Lanes;
   const char* next = prefetch.next;
   const int64_t step = prefetch.step;
-  const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) << 8;
+  const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) * kMaskBlock << 8;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
@@ -103,32 +114,24 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
     const Corners<Isa> corners = map.corners(geometry, source, y, word);
     const Lerp<Lanes> left(corners.top_left, corners.bottom_left), right(corners.top_right, corners.bottom_right);
     const Lanes tx = Isa::load_word(word.fraction);
-    const float* row_fraction = source.fractions;
-    Found place = static_cast<Found>(source.word + number) << 8;
-    for (int rows = source.pixel_rows; rows > 0; rows -= Isa::kRows) {
-      const Lanes ty = Isa::load_rows(row_fraction);
+    Found place = static_cast<Found>(source.word + number) * kMaskBlock << 8;
+    const float* fractions = source.fractions;
+    // The words of the kRows pixel rows `ahead` of the present one.
+    const auto find_in = [&](int ahead) __attribute__((always_inline)) {
+      const Lanes ty = Isa::load_rows(fractions + ahead);
       const Lanes value = Lerp<Lanes>(left.at(ty), right.at(ty)).at(tx);
+      const Found first = place + ahead * row_step;
       if constexpr (kOneLevel) {
-        const uint32_t bits = Isa::greater(value, threshold);
-        for (int j = 0; j < Isa::kRows; ++j) {
-          const uint32_t byte = bits >> (8 * j) & 0xff;
-          found[first_count] = (place + j * row_step) | byte;
-          first_count += byte != 0;
-        }
+        append_found<Isa>(found, first_count, first, row_step, Isa::greater(value, threshold));
       } else {
         for (int level = 0; level < levels; ++level) {
-          const uint32_t bits = Isa::greater(value, thresholds[level * threshold_stride]);
-          Found* list = found + level * (places + kAppendSlack);
-          for (int j = 0; j < Isa::kRows; ++j) {
-            const uint32_t byte = bits >> (8 * j) & 0xff;
-            list[found_counts[level]] = (place + j * row_step) | byte;
-            found_counts[level] += byte != 0;
-          }
+          append_found<Isa>(found + level * (places + kAppendSlack), found_counts[level], first, row_step,
+                            Isa::greater(value, thresholds[level * threshold_stride]));
         }
       }
-      row_fraction += Isa::kRows;
-      place += Isa::kRows * row_step;
-    }
+    };
+    int rows = source.pixel_rows;
+    for (; rows > 0; rows -= Isa::kRows, fractions += Isa::kRows, place += Isa::kRows * row_step) find_in(0);
   }
   if constexpr (kOneLevel) found_counts[0] = first_count;
   prefetch.next = next;

@@ -27,32 +27,19 @@ struct Avx2 : X86<Avx2> {
     return _mm256_permutevar8x32_ps(window, load(index));
   }
 
-  // Compares 32 values with a cut, and keeps the largest magnitude.
+  // Compares maps' values with cuts, and keeps the largest magnitude.
   template <Dtype kDtype>
-  class Comparison {
+  class MapScan {
    public:
     using Stored = typename Element<kDtype>::Stored;
 
-    explicit Comparison(typename Element<kDtype>::Cut cut) {
+    // Lists the values above the cut; returns how many entries that took.
+    int find(const Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
       if constexpr (kDtype == Dtype::f32) {
-        cut_ = _mm256_castps_si256(_mm256_set1_ps(cut));
+        return find_above<false>(map, size, _mm256_castps_si256(_mm256_set1_ps(cut)), hot);
       } else {
-        cut_ = _mm256_set1_epi16(cut.key);
-      }
-    }
-
-    template <bool kNegativeCut>
-    uint32_t above(const Stored* values) {
-      if constexpr (kDtype == Dtype::f32) {
-        const __m256i a = _mm256_packs_epi32(compare(values), compare(values + 8));
-        const __m256i b = _mm256_packs_epi32(compare(values + 16), compare(values + 24));
-        // Packing works within halves of registers: values 0 to 3, 8 to 11, ... have come first.
-        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        return bits(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
-      } else {
-        const __m256i packed =
-            _mm256_packs_epi16(compare<kNegativeCut>(values), compare<kNegativeCut>(values + 16));
-        return bits(_mm256_permute4x64_epi64(packed, 0xd8));
+        const __m256i key = _mm256_set1_epi16(cut.key);
+        return cut.negative ? find_above<true>(map, size, key, hot) : find_above<false>(map, size, key, hot);
       }
     }
 
@@ -66,54 +53,63 @@ struct Avx2 : X86<Avx2> {
     }
 
    private:
-    static uint32_t bits(__m256i bytes) { return static_cast<uint32_t>(_mm256_movemask_epi8(bytes)); }
+    template <bool kNegativeCut>
+    int find_above(const Stored* map, int size, __m256i cut, Hot* hot) {
+      __m256i largest = largest_;
+      int begin = 0, count = 0;
+      for (; begin + 32 <= size; begin += 32) {
+        append_hot(hot, count, begin, above<kNegativeCut>(map + begin, cut, largest));
+      }
+      if (begin < size) {
+        // The last values once more with some before them, or with zeros after them.
+        Stored last[32] = {};
+        if (size < 32) {
+          std::copy(map, map + size, last);
+          append_hot(hot, count, 0, above<kNegativeCut>(last, cut, largest) & ((1u << size) - 1));
+        } else {
+          append_hot(hot, count, begin, above<kNegativeCut>(map + size - 32, cut, largest) >> (32 - (size - begin)));
+        }
+      }
+      largest_ = largest;
+      return count;
+    }
 
-    __m256i compare(const float* values) {
+    // Which of 32 values are above the cut?
+    template <bool kNegativeCut>
+    static uint32_t above(const Stored* values, __m256i cut, __m256i& largest) {
+      if constexpr (kDtype == Dtype::f32) {
+        const __m256i a = _mm256_packs_epi32(compare(values, cut, largest), compare(values + 8, cut, largest));
+        const __m256i b = _mm256_packs_epi32(compare(values + 16, cut, largest), compare(values + 24, cut, largest));
+        // Packing works within halves of registers: values 0 to 3, 8 to 11, ... have come first.
+        const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        return bits(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
+      } else {
+        const __m256i packed = _mm256_packs_epi16(compare<kNegativeCut>(values, cut, largest),
+                                                  compare<kNegativeCut>(values + 16, cut, largest));
+        return bits(_mm256_permute4x64_epi64(packed, 0xd8));
+      }
+    }
+
+    static __m256i compare(const float* values, __m256i cut, __m256i& largest) {
       const __m256 v = _mm256_loadu_ps(values);
       const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
-      largest_ = _mm256_max_epi32(largest_, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
-      return _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_castsi256_ps(cut_), _CMP_GT_OQ));
+      largest = _mm256_max_epi32(largest, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
+      return _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_castsi256_ps(cut), _CMP_GT_OQ));
     }
 
     template <bool kNegativeCut>
-    __m256i compare(const uint16_t* values) {
+    static __m256i compare(const uint16_t* values, __m256i cut, __m256i& largest) {
       const __m256i v = load(values), magnitude = _mm256_set1_epi16(0x7fff);
-      largest_ = _mm256_max_epi16(largest_, _mm256_and_si256(v, magnitude));
-      if constexpr (!kNegativeCut) return _mm256_cmpgt_epi16(v, cut_);
+      largest = _mm256_max_epi16(largest, _mm256_and_si256(v, magnitude));
+      if constexpr (!kNegativeCut) return _mm256_cmpgt_epi16(v, cut);
       const __m256i inverted = _mm256_and_si256(_mm256_srai_epi16(v, 15), magnitude);
-      return _mm256_cmpgt_epi16(_mm256_xor_si256(v, inverted), cut_);
+      return _mm256_cmpgt_epi16(_mm256_xor_si256(v, inverted), cut);
     }
 
-    __m256i cut_, largest_ = _mm256_setzero_si256();
+    static uint32_t bits(__m256i bytes) { return static_cast<uint32_t>(_mm256_movemask_epi8(bytes)); }
+
+    __m256i largest_ = _mm256_setzero_si256();
   };
-
-  template <Dtype kDtype, bool kNegativeCut>
-  static Scan scan_against(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                           Hot* hot) {
-    Comparison<kDtype> comparison(cut);
-    int begin = 0, count = 0;
-    for (; begin + 32 <= size; begin += 32) {
-      append_hot(hot, count, begin, comparison.template above<kNegativeCut>(map + begin));
-    }
-    if (begin < size) {
-      // The last values once more with some before them, or with zeros after them.
-      typename Element<kDtype>::Stored last[32] = {};
-      const bool few = size < 32;
-      if (few) std::copy(map, map + size, last);
-      const uint32_t above = comparison.template above<kNegativeCut>(few ? last : map + size - 32);
-      append_hot(hot, count, begin, few ? above & ((1u << size) - 1) : above >> (32 - (size - begin)));
-    }
-    return {count, comparison.nonfinite()};
-  }
-
-  template <Dtype kDtype>
-  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                   Hot* hot) {
-    if constexpr (kDtype != Dtype::f32) {
-      if (cut.negative) return scan_against<kDtype, true>(map, size, cut, hot);
-    }
-    return scan_against<kDtype, false>(map, size, cut, hot);
-  }
 
   // Compares the values of up to 32 units, side by side, with their thresholds.
   class UnitScan {
@@ -128,7 +124,7 @@ struct Avx2 : X86<Avx2> {
     }
 
     template <Dtype kDtype>
-    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
       if (groups_ == 4 && last_ == 8) {
         return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 8, 1) << 8 | group<kDtype>(pixel + 16, 2) << 16 |
                group<kDtype>(pixel + 24, 3) << 24;
@@ -140,14 +136,10 @@ struct Avx2 : X86<Avx2> {
       return above | (group<kDtype>(last, groups_ - 1) & ((1u << last_) - 1)) << (8 * (groups_ - 1));
     }
 
-    uint32_t nonfinite() const {
-      const __m256i limit = _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1);
-      uint32_t units = 0;
-      for (int g = 0; g < 4; ++g) {
-        const __m256 reached = _mm256_castsi256_ps(_mm256_cmpgt_epi32(largest_[g], limit));
-        units |= static_cast<uint32_t>(_mm256_movemask_ps(reached)) << (8 * g);
-      }
-      return units;
+    bool nonfinite() const {
+      const __m256i largest = _mm256_max_epi32(_mm256_max_epi32(largest_[0], largest_[1]),
+                                               _mm256_max_epi32(largest_[2], largest_[3]));
+      return _mm256_movemask_epi8(_mm256_cmpgt_epi32(largest, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1)));
     }
 
    private:

@@ -36,39 +36,51 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // The bits of the values map[begin .. begin + 32) that lie before `size`.
   static uint32_t valid(int begin, int size) { return ~0u >> (32 - std::min(size - begin, 32)); }
 
+  // Compares maps' values with cuts, and keeps the largest magnitude.
   template <Dtype kDtype>
-  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut,
-                   Hot* hot) {
-    __m512i largest = _mm512_setzero_si512();
-    int count = 0;
-    for (int begin = 0; begin < size; begin += 32) {
-      const uint32_t lanes = valid(begin, size);
-      uint32_t above = 0;
-      if constexpr (kDtype == Dtype::f32) {
-        const __m512 level = _mm512_set1_ps(cut);
-        for (int i = 0; i < 32; i += 16) {
-          const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
-          const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
-          above |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
-          const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
-          largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+  class MapScan {
+   public:
+    // Lists the values above the cut; returns how many entries that took.
+    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+      __m512i largest = largest_;
+      int count = 0;
+      for (int begin = 0; begin < size; begin += 32) {
+        const uint32_t lanes = valid(begin, size);
+        uint32_t above = 0;
+        if constexpr (kDtype == Dtype::f32) {
+          const __m512 level = _mm512_set1_ps(cut);
+          for (int i = 0; i < 32; i += 16) {
+            const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
+            const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
+            above |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
+            const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+            largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+          }
+        } else {
+          const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
+          const __m512i v = _mm512_maskz_loadu_epi16(lanes, map + begin);
+          const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
+          above = _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
+          largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
         }
-      } else {
-        const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
-        const __m512i v = _mm512_maskz_loadu_epi16(lanes, map + begin);
-        const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
-        above = _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
-        largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
+        append_hot(hot, count, begin, above);
       }
-      append_hot(hot, count, begin, above);
+      largest_ = largest;
+      return count;
     }
-    // Magnitudes have no sign bit, so that signed comparisons order them.
-    if constexpr (kDtype == Dtype::f32) {
-      return {count, _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0};
-    } else {
-      return {count, _mm512_cmpge_epi16_mask(largest, _mm512_set1_epi16(Element<kDtype>::kNonfinite)) != 0};
+
+    bool nonfinite() const {
+      // Magnitudes have no sign bit, so that signed comparisons order them.
+      if constexpr (kDtype == Dtype::f32) {
+        return _mm512_cmpge_epi32_mask(largest_, _mm512_set1_epi32(static_cast<int>(kNonfinite)));
+      } else {
+        return _mm512_cmpge_epi16_mask(largest_, _mm512_set1_epi16(Element<kDtype>::kNonfinite));
+      }
     }
-  }
+
+   private:
+    __m512i largest_ = _mm512_setzero_si512();
+  };
 
   // Compares the values of up to 32 units, side by side, with their thresholds.
   class UnitScan {
@@ -82,14 +94,13 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
     template <Dtype kDtype>
-    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
       return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 16, 1) << 16;
     }
 
-    uint32_t nonfinite() const {
-      const __m512i limit = _mm512_set1_epi32(static_cast<int>(kNonfinite));
-      return static_cast<uint32_t>(_mm512_cmpge_epi32_mask(largest_[0], limit)) |
-             static_cast<uint32_t>(_mm512_cmpge_epi32_mask(largest_[1], limit)) << 16;
+    bool nonfinite() const {
+      const __m512i largest = _mm512_max_epi32(largest_[0], largest_[1]);
+      return _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite)));
     }
 
    private:

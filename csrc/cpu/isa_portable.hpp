@@ -43,51 +43,60 @@ struct Portable {
   }
 
   template <Dtype kDtype>
-  static Scan scan(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
-    int hot_count = 0;
-    uint32_t largest = 0;
-    for (int begin = 0; begin < size; begin += 32) {
-      const int count = std::min(size - begin, 32);
-      uint32_t above = 0;
-      for (int i = 0; i < count; ++i) {
-        if constexpr (kDtype == Dtype::f32) {
-          above |= static_cast<uint32_t>(map[begin + i] > cut) << i;
-          largest = std::max(largest, bits_of(map[begin + i]) & kMagnitude);
-        } else {
-          above |= static_cast<uint32_t>(HalfCut::key_of(map[begin + i]) > cut.key) << i;
-          largest = std::max<uint32_t>(largest, map[begin + i] & 0x7fffu);
+  class MapScan {
+   public:
+    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+      int hot_count = 0;
+      for (int begin = 0; begin < size; begin += 32) {
+        const int count = std::min(size - begin, 32);
+        uint32_t above = 0;
+        for (int i = 0; i < count; ++i) {
+          if constexpr (kDtype == Dtype::f32) {
+            above |= static_cast<uint32_t>(map[begin + i] > cut) << i;
+            largest_ = std::max(largest_, bits_of(map[begin + i]) & kMagnitude);
+          } else {
+            above |= static_cast<uint32_t>(HalfCut::key_of(map[begin + i]) > cut.key) << i;
+            largest_ = std::max<uint32_t>(largest_, map[begin + i] & 0x7fffu);
+          }
         }
+        append_hot(hot, hot_count, begin, above);
       }
-      append_hot(hot, hot_count, begin, above);
+      return hot_count;
     }
-    if constexpr (kDtype == Dtype::f32) {
-      return {hot_count, largest >= kNonfinite};
-    } else {
-      return {hot_count, largest >= Element<kDtype>::kNonfinite};
+
+    bool nonfinite() const {
+      if constexpr (kDtype == Dtype::f32) {
+        return largest_ >= kNonfinite;
+      } else {
+        return largest_ >= Element<kDtype>::kNonfinite;
+      }
     }
-  }
+
+   private:
+    uint32_t largest_ = 0;
+  };
 
   class UnitScan {
    public:
     UnitScan(const float* lowest, int units) : lowest_(lowest), units_(units) {}
 
     template <Dtype kDtype>
-    uint32_t compare(const typename Element<kDtype>::Stored* pixel) {
+    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
       uint32_t above = 0;
       for (int u = 0; u < units_; ++u) {
         const float value = Element<kDtype>::decode(pixel[u]);
         above |= static_cast<uint32_t>(value > lowest_[u]) << u;
-        nonfinite_ |= static_cast<uint32_t>(is_nonfinite(value)) << u;
+        nonfinite_ |= is_nonfinite(value);
       }
       return above;
     }
 
-    uint32_t nonfinite() const { return nonfinite_; }
+    bool nonfinite() const { return nonfinite_; }
 
    private:
     const float* lowest_;
     int units_;
-    uint32_t nonfinite_ = 0;
+    bool nonfinite_ = false;
   };
 
   static void append_items(Item* items, Item first, uint32_t touched) {
@@ -101,10 +110,12 @@ struct Portable {
     }
   }
 
-  static void add_popcounts(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
+  // Sets or adds to the totals: the bits that the words share with each of 32 masks.
+  template <bool kAdd>
+  static void count_bits(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
     uint8_t sums[kMaskBlock] = {};
     for (int i = 0; i < count; ++i) {
-      const uint8_t* row = table + (found[i] >> 8) * kMaskBlock;
+      const uint8_t* row = table + (found[i] >> 8);
       const uint8_t word = static_cast<uint8_t>(found[i]);
       for (int m = 0; m < kMaskBlock; ++m) {
         uint8_t v = row[m] & word;
@@ -113,7 +124,7 @@ struct Portable {
         sums[m] = static_cast<uint8_t>(sums[m] + ((v + (v >> 4)) & 0x0f));
       }
     }
-    for (int m = 0; m < kMaskBlock; ++m) totals[m] += sums[m];
+    for (int m = 0; m < kMaskBlock; ++m) totals[m] = (kAdd ? totals[m] : 0) + sums[m];
   }
 };
 

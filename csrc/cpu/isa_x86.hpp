@@ -61,18 +61,21 @@ struct X86 {
                            _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
   }
 
-  static void add_popcounts(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
+  // Sets or adds to the totals: the bits that the words share with each of 32 masks.
+  template <bool kAdd>
+  static void count_bits(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
     __m256i sums = _mm256_setzero_si256();
     for (int i = 0; i < count; ++i) {
-      const __m256i row = load(table + (found[i] >> 8) * kMaskBlock);
-      const __m256i word = _mm256_set1_epi8(static_cast<char>(found[i]));
+      const __m256i row = load(table + (found[i] >> 8));
+      const __m256i word = _mm256_set1_epi8(*reinterpret_cast<const char*>(found + i));
       sums = _mm256_add_epi8(sums, Isa::byte_popcounts(_mm256_and_si256(row, word)));
     }
-    alignas(32) uint8_t bytes[kMaskBlock];
-    store(bytes, sums);
+    const __m128i halves[2] = {_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)};
     for (int m = 0; m < kMaskBlock; m += 8) {
-      const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + m)));
-      store(totals + m, _mm256_add_epi32(load(totals + m), wide));
+      const __m128i half = halves[m / 16];
+      __m256i wide = _mm256_cvtepu8_epi32(m % 16 ? _mm_unpackhi_epi64(half, half) : half);
+      if constexpr (kAdd) wide = _mm256_add_epi32(load(totals + m), wide);
+      store(totals + m, wide);
     }
   }
 };
