@@ -20,7 +20,7 @@ from .errors import InputError
 from .files import atomic_write
 from .mask_file import MaskWriter, read_masks
 from .masks import PackedMasks
-from .packing import IGNORED, UNKNOWN, ImageMasks, pack_labels
+from .packing import IGNORED, UNKNOWN, ImageMasks, Vocabulary, pack_labels
 from .parallel import ordered_map
 from .progress import Progress, silent
 
@@ -65,10 +65,14 @@ def pack_dataset(
     lookup[0] = IGNORED
     for concept in data.concepts:
         lookup[concept.number] = concept.index
+    vocabulary = Vocabulary.of(lookup)
 
     def pack(i: int) -> ImageMasks:
         maps, whole = data.read_labels(i)
-        return pack_labels(maps, lookup, lookup[list(whole)])
+        # Rows go to the threads, so each is packed in its own; read_labels has refused unknown labels.
+        images, unknown = pack_labels(torch.from_numpy(maps)[None], vocabulary, 1, lookup[list(whole)].tolist())
+        assert unknown is None
+        return images
 
     total = len(data) if limit is None else min(limit, len(data))
     try:

@@ -73,15 +73,15 @@ class MaskWriter:
         self._header_size = (len(empty) + (len(self._tensors()) + 1) * 4 * _DIGITS + 256) // 8 * 8
         file.write(b"\0" * (8 + self._header_size))
 
-    def append(self, image: ImageMasks) -> None:
-        """Adds the masks of the next image."""
-        self._file.write(np.ascontiguousarray(image.bitmaps).data)
-        self._bitmap_offsets.append(self._bitmap_offsets[-1] + len(image.concepts))
-        self._whole_offsets.append(self._whole_offsets[-1] + len(image.whole))
-        self._lists["bitmap_concepts"].append(image.concepts)
-        self._lists["bitmap_pixels"].append(image.pixels)
-        self._lists["whole_concepts"].append(image.whole)
-        self._annotated.append(annotated(self._categories, image))
+    def append(self, images: ImageMasks) -> None:
+        """Adds the masks of the next images."""
+        self._file.write(np.ascontiguousarray(images.bitmaps).data)
+        self._bitmap_offsets += (images.bitmap_offsets[1:] + self._bitmap_offsets[-1]).tolist()
+        self._whole_offsets += (images.whole_offsets[1:] + self._whole_offsets[-1]).tolist()
+        self._lists["bitmap_concepts"].append(images.concepts)
+        self._lists["bitmap_pixels"].append(images.pixels)
+        self._lists["whole_concepts"].append(images.whole)
+        self._annotated.append(annotated(self._categories, images))
 
     def finish(self) -> None:
         """Writes what follows the bitmaps, and the header."""
@@ -105,7 +105,7 @@ class MaskWriter:
             "whole_offsets": np.array(self._whole_offsets, np.int64),
             "concept_category": self._categories.of_concept.numpy(),
             **lists,
-            "annotated": np.array(self._annotated, np.uint8).reshape(len(self._annotated), len(self._categories)),
+            "annotated": np.concatenate([np.zeros((0, len(self._categories)), np.uint8), *self._annotated]),
         }
 
     def _header(self, tensors: Mapping[str, npt.NDArray[np.generic]], bitmap_bytes: int) -> bytes:

@@ -1,9 +1,11 @@
 // Python's view of the CPU backend. Arrays come as addresses and sizes, which the Python side has checked.
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
+#include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -34,9 +36,11 @@ Acts make_acts(std::uintptr_t address, int dtype, const Shape& shape, const Stri
           stride_y, stride_x};
 }
 
+// An array that shares the memory of `self`, which it keeps alive.
 template <class T>
-py::array_t<T> to_array(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+py::array_t<T> view(const py::object& self, std::vector<T> PackedImages::*values) {
+  const std::vector<T>& vector = self.cast<const PackedImages&>().*values;
+  return py::array_t<T>(static_cast<py::ssize_t>(vector.size()), vector.data(), self);
 }
 
 }  // namespace
@@ -98,44 +102,57 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("threads"), py::arg("level_cap"),
       "Adds the values of a batch that can still be among the `keep` largest of their unit.");
 
-  module.def(
-      "pack_labels",
-      [](const py::array_t<int32_t, py::array::c_style>& labels,
-         const py::array_t<int32_t, py::array::c_style>& lookup) {
-        if (labels.ndim() != 3) throw std::invalid_argument("labels must be [layers, H, W]");
-        PackedImage image;
-        {
-          const int layers = static_cast<int>(labels.shape(0)), H = static_cast<int>(labels.shape(1)),
-                    W = static_cast<int>(labels.shape(2));
-          const int32_t* data = labels.data();
-          const int32_t* table = lookup.data();
-          const int64_t size = lookup.size();
-          const py::gil_scoped_release release;
-          image = pack_labels(data, layers, H, W, table, size);
-        }
-        const py::object unknown = image.known ? py::object(py::none()) : py::object(py::int_(image.unknown));
-        return py::make_tuple(to_array(image.concepts), to_array(image.pixels), to_array(image.bitmaps), unknown);
-      },
-      py::arg("labels"), py::arg("lookup"),
-      "Packs label maps [layers, H, W] of one image: (concepts, pixels of each, bitmaps, unknown label or None).");
+  py::class_<PackedImages>(module, "PackedImages")
+      .def_property_readonly("bitmap_offsets", [](const py::object& self) { return view(self, &PackedImages::bitmap_offsets); })
+      .def_property_readonly("concepts", [](const py::object& self) { return view(self, &PackedImages::concepts); })
+      .def_property_readonly("pixels", [](const py::object& self) { return view(self, &PackedImages::pixels); })
+      .def_property_readonly("whole_offsets", [](const py::object& self) { return view(self, &PackedImages::whole_offsets); })
+      .def_property_readonly("whole", [](const py::object& self) { return view(self, &PackedImages::whole); })
+      .def_property_readonly("bitmaps", [](const py::object& self) {
+        const PackedImages& images = self.cast<const PackedImages&>();
+        const py::ssize_t count = static_cast<py::ssize_t>(images.concepts.size());
+        return py::array_t<uint16_t>({count, py::ssize_t{images.size.H}, py::ssize_t{images.size.words}}, images.bitmaps.get(), self);
+      });
 
   module.def(
       "pack_bool",
-      [](std::uintptr_t masks, int64_t count, int H, int W, int threads, std::uintptr_t bitmaps,
-         std::uintptr_t pixels) {
+      [](std::uintptr_t masks, const Shape& shape, const Strides& strides, int threads, const std::string& level_cap) {
+        const auto& [images, concepts, H, W] = shape;
+        const auto& [stride_n, stride_c, stride_y, stride_x] = strides;
         const py::gil_scoped_release release;
-        pack_bool(at<const uint8_t>(masks), count, H, W, threads, at<uint16_t>(bitmaps), at<int64_t>(pixels));
+        return pack_bool({at<const uint8_t>(masks), images, concepts, mask_size(H, W), stride_n, stride_c, stride_y, stride_x}, threads, level_cap);
       },
-      py::arg("masks"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("threads"), py::arg("bitmaps"),
-      py::arg("pixels"));
+      py::arg("masks"), py::arg("shape"), py::arg("strides"), py::arg("threads"), py::arg("level_cap"),
+      "Packs bool masks [images, concepts, H, W].");
+
+  module.def(
+      "pack_labels",
+      [](std::uintptr_t maps, int type, const Shape& shape, const Strides& strides, std::optional<int64_t> ignored, int64_t first, int64_t count,
+         const std::optional<py::array_t<int32_t, py::array::c_style>>& concepts, const std::vector<int32_t>& whole, int threads, const std::string& level_cap) {
+        const auto& [images, layers, H, W] = shape;
+        const auto& [stride_n, stride_layer, stride_y, stride_x] = strides;
+        const LabelMaps labels = {at<const void>(maps), static_cast<LabelType>(type), images, layers, mask_size(H, W), stride_n, stride_layer, stride_y, stride_x};
+        const Vocabulary vocabulary = {ignored.has_value(), ignored.value_or(0), first, count, concepts ? concepts->data() : nullptr};
+        UnknownLabels unknown;
+        PackedImages packed;
+        {
+          const py::gil_scoped_release release;
+          packed = pack_labels(labels, vocabulary, whole, threads, level_cap, unknown);
+        }
+        return py::make_tuple(std::move(packed), unknown.low, unknown.high);
+      },
+      py::arg("maps"), py::arg("type"), py::arg("shape"), py::arg("strides"), py::arg("ignored"), py::arg("first"), py::arg("count"), py::arg("concepts"), py::arg("whole"), py::arg("threads"), py::arg("level_cap"),
+      "Packs label maps [images, layers, H, W]: the masks, and the smallest and the largest unknown label (2^63 "
+      "added to signed ones; the smallest is above the largest if there is none).");
 
   module.def(
       "unpack",
-      [](std::uintptr_t bitmaps, int64_t count, int H, int W, std::uintptr_t masks) {
+      [](std::uintptr_t bitmaps, std::uintptr_t planes, int64_t count, int H, int W, int threads, std::uintptr_t masks) {
         const py::gil_scoped_release release;
-        unpack(at<const uint16_t>(bitmaps), count, H, W, at<uint8_t>(masks));
+        unpack(at<const uint16_t>(bitmaps), at<const int64_t>(planes), count, mask_size(H, W), threads, at<uint8_t>(masks));
       },
-      py::arg("bitmaps"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("masks"));
+      py::arg("bitmaps"), py::arg("planes"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("threads"),
+      py::arg("masks"), "Writes bitmaps as bytes into planes [H, W] of bool masks.");
 
   module.def(
       "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",

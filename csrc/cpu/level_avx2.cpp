@@ -4,12 +4,14 @@
 #include "levels.hpp"
 
 #include "../core/count.hpp"
+#include "../core/pack.hpp"
 #include "../core/select.hpp"
 
 namespace pydissect {
 
 const Level& level_avx2() {
-  static constexpr Level level = {"avx2", count_part<Avx2>, select_part<Avx2>};
+  static constexpr Level level = {"avx2", count_part<Avx2>, select_part<Avx2>, pack_bool_block<Avx2>,
+                                  pack_label_image<Avx2>};
   return level;
 }
 

@@ -4,12 +4,14 @@
 #include "levels.hpp"
 
 #include "../core/count.hpp"
+#include "../core/pack.hpp"
 #include "../core/select.hpp"
 
 namespace pydissect {
 
 const Level& level_avx512() {
-  static constexpr Level level = {"avx512", count_part<Avx512>, select_part<Avx512>};
+  static constexpr Level level = {"avx512", count_part<Avx512>, select_part<Avx512>, pack_bool_block<Avx512>,
+                                  pack_label_image<Avx512>};
   return level;
 }
 

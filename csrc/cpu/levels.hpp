@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../core/count.hpp"
+#include "../core/pack.hpp"
 #include "../core/select.hpp"
 
 namespace pydissect {
@@ -13,6 +14,8 @@ struct Level {
   const char* name;
   decltype(&count_part<void>) count;
   decltype(&select_part<void>) select;
+  decltype(&pack_bool_block<void>) pack_bool;
+  decltype(&pack_label_image<void>) pack_labels;
 };
 
 const Level& level_portable();

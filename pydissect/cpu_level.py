@@ -1,0 +1,19 @@
+"""The cap on the CPU's instruction set, from the environment."""
+
+import os
+
+from .errors import InputError
+
+_LEVELS = ("avx512", "avx2", "portable")
+
+
+def level_cap() -> str:
+    """``PYDISSECT_CPU_LEVEL``, which is there for tests and for comparing machines; empty for no cap.
+
+    Raises:
+        InputError: it is set to something else than ``avx512``, ``avx2`` or ``portable``.
+    """
+    cap = os.environ.get("PYDISSECT_CPU_LEVEL", "")
+    if cap and cap not in _LEVELS:
+        raise InputError(f"PYDISSECT_CPU_LEVEL: expected {', '.join(_LEVELS)}, found {cap!r}")
+    return cap
