@@ -68,7 +68,6 @@ class MaskWriter:
             "bitmap_pixels": [],
             "whole_concepts": [],
         }
-        self._annotated: list[npt.NDArray[np.uint8]] = []
         empty = self._header({name: np.zeros(0, np.uint8) for name in self._tensors()}, 0)
         self._header_size = (len(empty) + (len(self._tensors()) + 1) * 4 * _DIGITS + 256) // 8 * 8
         file.write(b"\0" * (8 + self._header_size))
@@ -81,7 +80,6 @@ class MaskWriter:
         self._lists["bitmap_concepts"].append(images.concepts)
         self._lists["bitmap_pixels"].append(images.pixels)
         self._lists["whole_concepts"].append(images.whole)
-        self._annotated.append(annotated(self._categories, images))
 
     def finish(self) -> None:
         """Writes what follows the bitmaps, and the header."""
@@ -96,16 +94,18 @@ class MaskWriter:
         self._file.write(struct.pack("<Q", self._header_size) + header.ljust(self._header_size))
 
     def _tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        lists = {
-            name: np.concatenate([np.zeros(0, np.int32), *arrays]).astype(np.int32)
-            for name, arrays in self._lists.items()
-        }
+        bitmap_offsets, whole_offsets = (
+            np.array(offsets, np.int64) for offsets in (self._bitmap_offsets, self._whole_offsets)
+        )
+        lists = {name: np.concatenate([np.zeros(0, np.int32), *arrays]) for name, arrays in self._lists.items()}
         return {
-            "bitmap_offsets": np.array(self._bitmap_offsets, np.int64),
-            "whole_offsets": np.array(self._whole_offsets, np.int64),
+            "bitmap_offsets": bitmap_offsets,
+            "whole_offsets": whole_offsets,
             "concept_category": self._categories.of_concept.numpy(),
             **lists,
-            "annotated": np.concatenate([np.zeros((0, len(self._categories)), np.uint8), *self._annotated]),
+            "annotated": annotated(
+                self._categories, bitmap_offsets, lists["bitmap_concepts"], whole_offsets, lists["whole_concepts"]
+            ),
         }
 
     def _header(self, tensors: Mapping[str, npt.NDArray[np.generic]], bitmap_bytes: int) -> bytes:

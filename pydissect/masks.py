@@ -139,9 +139,7 @@ class PackedMasks:
                     f"masks: expected num_concepts with labels above {_LARGEST_LABEL}, found label {high}; "
                     "if it means unlabelled, give it as ignore_index"
                 )
-            num_concepts = max(
-                (int(list_.max()) + 1 for list_ in (images.concepts, images.whole) if len(list_)), default=0
-            )
+            num_concepts = int(max(images.concepts.max(initial=-1), images.whole.max(initial=-1))) + 1
         if unknown:
             raise InputError(
                 f"masks: expected labels {first} to {first + num_concepts - 1} for {num_concepts} concepts, "
@@ -155,6 +153,7 @@ class PackedMasks:
         def ranges(offsets: npt.NDArray[np.int64]) -> Tensor:
             return torch.from_numpy(np.stack([offsets[:-1], offsets[1:]], axis=1))
 
+        carried = annotated(categories, images.bitmap_offsets, images.concepts, images.whole_offsets, images.whole)
         return cls(
             size=size,
             categories=categories,
@@ -164,7 +163,7 @@ class PackedMasks:
             bitmaps=torch.from_numpy(images.bitmaps),
             whole_ranges=ranges(images.whole_offsets),
             whole_concepts=torch.from_numpy(images.whole),
-            annotated=torch.from_numpy(annotated(categories, images)),
+            annotated=torch.from_numpy(carried),
         )
 
     @classmethod

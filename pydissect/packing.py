@@ -76,17 +76,19 @@ class Vocabulary(NamedTuple):
         return cls(0, len(lookup), lookup=lookup)
 
 
-def annotated(categories: Categories, images: ImageMasks) -> npt.NDArray[np.uint8]:
-    """``[N, K]``: 1 for each category that is annotated in the image.
+def annotated(
+    categories: Categories, bitmap_offsets: Offsets, concepts: Ints, whole_offsets: Offsets, whole: Ints
+) -> npt.NDArray[np.uint8]:
+    """``[N, K]``: 1 for each category that is annotated in the image, from the fields of :class:`ImageMasks`.
 
     That is where it carries at least one concept whose primary category it is
     (Bau et al. 2017, section 2.2, sums a unit's area over such images only).
     """
-    count = len(images.bitmap_offsets) - 1
-    result = np.full((count, len(categories)), categories.everywhere, np.uint8)
+    images = len(bitmap_offsets) - 1
+    result = np.full((images, len(categories)), categories.everywhere, np.uint8)
     of_concept = categories.of_concept.numpy()
-    for offsets, concepts in ((images.bitmap_offsets, images.concepts), (images.whole_offsets, images.whole)):
-        result[np.repeat(np.arange(count), np.diff(offsets)), of_concept[concepts]] = 1
+    for offsets, carried in ((bitmap_offsets, concepts), (whole_offsets, whole)):
+        result[np.repeat(np.arange(images), np.diff(offsets)), of_concept[carried]] = 1
     return result
 
 

@@ -124,6 +124,13 @@ PackedImages join(const std::vector<PackedPart>& parts, int64_t images, MaskSize
   return joined;
 }
 
+// Bit i in byte i, as 0 or 1.
+uint64_t spread_bits(uint8_t bits) {
+  // A copy in each of eight bytes, of which each keeps one bit; adding 0x7f carries it to the top.
+  const uint64_t kept = bits * 0x0101010101010101 & 0x8040201008040201;
+  return (kept + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101;
+}
+
 }  // namespace
 
 MaskSize mask_size(int H, int W) {
@@ -170,11 +177,14 @@ void unpack(const uint16_t* bitmaps, const int64_t* planes, int64_t count, MaskS
       const uint16_t* row = bitmaps + i * size.places + static_cast<int64_t>(y) * size.words;
       const uint8_t* line = reinterpret_cast<const uint8_t*>(row);
       uint8_t* out = masks + planes[i] * area + static_cast<int64_t>(y) * size.W;
-      for (int x = 0; x < size.W; x += 8) {
-        // A copy of the byte in each of eight, of which each keeps one bit; adding 0x7f carries it to the top.
-        const uint64_t spread = line[x / 8] * 0x0101010101010101 & 0x8040201008040201;
-        const uint64_t eight = (spread + 0x7f7f7f7f7f7f7f7f) >> 7 & 0x0101010101010101;
-        std::memcpy(out + x, &eight, std::min(size.W - x, 8));
+      int x = 0;
+      for (; x + 8 <= size.W; x += 8) {
+        const uint64_t eight = spread_bits(line[x / 8]);
+        std::memcpy(out + x, &eight, 8);
+      }
+      if (x < size.W) {
+        const uint64_t eight = spread_bits(line[x / 8]);
+        std::memcpy(out + x, &eight, size.W - x);
       }
     }
   }
