@@ -17,11 +17,12 @@ constexpr int kBitmapWordBits = 16;
 // The bitmaps of a part of an image while it is packed. It grows through `add`, which the caller brings, so
 // that nothing of the standard library is compiled for one instruction set and linked into the others.
 struct Sheet {
-  uint16_t* bitmaps;                             // [added, H, words]
-  int64_t* pixels;                               // [added] set in each
-  int32_t* slots;                                // [known] concept -> its bitmap, or -1
+  uint16_t* bitmaps;  // [added, H, words]
+  int64_t* pixels;    // [added] set in each
+  int32_t* slots;     // [known] concept -> its bitmap, or -1
   int64_t known;
-  int32_t (*add)(Sheet& sheet, int64_t concept_index);  // a bitmap without pixels; moves the arrays
+  // Adds a concept's bitmap, without pixels yet, and returns its place. The arrays above may move.
+  int32_t (*add)(Sheet& sheet, int64_t concept_index);
 };
 
 struct MaskSize {
