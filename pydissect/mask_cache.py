@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ from .errors import InputError
 from .files import atomic_write
 from .mask_file import MaskWriter, read_masks
 from .masks import PackedMasks
-from .packing import IGNORED, UNKNOWN, ImageMasks, pack_labels
+from .packing import IGNORED, UNKNOWN, ImageMasks, Vocabulary, pack_labels
 from .parallel import ordered_map
 from .progress import Progress, silent
 
-_AHEAD = 64  # rows decoded before the first is written
+_ROWS = 8  # that a thread takes at once, so that handing them over costs little
+_AHEAD = 64 // _ROWS  # such groups decoded before the first is written
 
 
 def cache_folder() -> Path:
@@ -65,17 +67,25 @@ def pack_dataset(
     lookup[0] = IGNORED
     for concept in data.concepts:
         lookup[concept.number] = concept.index
+    vocabulary = Vocabulary.of(lookup)
 
-    def pack(i: int) -> ImageMasks:
+    def pack(rows: range) -> list[ImageMasks]:
+        return [pack_row(i) for i in rows]
+
+    def pack_row(i: int) -> ImageMasks:
         maps, whole = data.read_labels(i)
-        return pack_labels(maps, lookup, lookup[list(whole)])
+        # The rows go to the threads, so each is packed in its own; read_labels has refused unknown labels.
+        images, unknown = pack_labels(torch.from_numpy(maps)[None], vocabulary, 1, lookup[list(whole)].tolist())
+        assert unknown is None
+        return images
 
     total = len(data) if limit is None else min(limit, len(data))
+    groups = [range(total)[begin : begin + _ROWS] for begin in range(0, total, _ROWS)]
     try:
-        with atomic_write(path) as file, closing(ordered_map(pack, range(total), workers, _AHEAD)) as images:
+        with atomic_write(path) as file, closing(ordered_map(pack, groups, workers, _AHEAD)) as packed:
             writer = MaskWriter(file, data.mask_size, dataset_categories(data), metadata)
             progress("packing masks", 0, total)
-            for done, image in enumerate(images, start=1):
+            for done, image in enumerate(chain.from_iterable(packed), start=1):
                 writer.append(image)
                 progress("packing masks", done, total)
             writer.finish()

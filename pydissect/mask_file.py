@@ -68,20 +68,18 @@ class MaskWriter:
             "bitmap_pixels": [],
             "whole_concepts": [],
         }
-        self._annotated: list[npt.NDArray[np.uint8]] = []
         empty = self._header({name: np.zeros(0, np.uint8) for name in self._tensors()}, 0)
         self._header_size = (len(empty) + (len(self._tensors()) + 1) * 4 * _DIGITS + 256) // 8 * 8
         file.write(b"\0" * (8 + self._header_size))
 
-    def append(self, image: ImageMasks) -> None:
-        """Adds the masks of the next image."""
-        self._file.write(np.ascontiguousarray(image.bitmaps).data)
-        self._bitmap_offsets.append(self._bitmap_offsets[-1] + len(image.concepts))
-        self._whole_offsets.append(self._whole_offsets[-1] + len(image.whole))
-        self._lists["bitmap_concepts"].append(image.concepts)
-        self._lists["bitmap_pixels"].append(image.pixels)
-        self._lists["whole_concepts"].append(image.whole)
-        self._annotated.append(annotated(self._categories, image))
+    def append(self, images: ImageMasks) -> None:
+        """Adds the masks of the next images."""
+        self._file.write(np.ascontiguousarray(images.bitmaps).data)
+        self._bitmap_offsets += (images.bitmap_offsets[1:] + self._bitmap_offsets[-1]).tolist()
+        self._whole_offsets += (images.whole_offsets[1:] + self._whole_offsets[-1]).tolist()
+        self._lists["bitmap_concepts"].append(images.concepts)
+        self._lists["bitmap_pixels"].append(images.pixels)
+        self._lists["whole_concepts"].append(images.whole)
 
     def finish(self) -> None:
         """Writes what follows the bitmaps, and the header."""
@@ -96,16 +94,18 @@ class MaskWriter:
         self._file.write(struct.pack("<Q", self._header_size) + header.ljust(self._header_size))
 
     def _tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        lists = {
-            name: np.concatenate([np.zeros(0, np.int32), *arrays]).astype(np.int32)
-            for name, arrays in self._lists.items()
-        }
+        bitmap_offsets, whole_offsets = (
+            np.array(offsets, np.int64) for offsets in (self._bitmap_offsets, self._whole_offsets)
+        )
+        lists = {name: np.concatenate([np.zeros(0, np.int32), *arrays]) for name, arrays in self._lists.items()}
         return {
-            "bitmap_offsets": np.array(self._bitmap_offsets, np.int64),
-            "whole_offsets": np.array(self._whole_offsets, np.int64),
+            "bitmap_offsets": bitmap_offsets,
+            "whole_offsets": whole_offsets,
             "concept_category": self._categories.of_concept.numpy(),
             **lists,
-            "annotated": np.array(self._annotated, np.uint8).reshape(len(self._annotated), len(self._categories)),
+            "annotated": annotated(
+                self._categories, bitmap_offsets, lists["bitmap_concepts"], whole_offsets, lists["whole_concepts"]
+            ),
         }
 
     def _header(self, tensors: Mapping[str, npt.NDArray[np.generic]], bitmap_bytes: int) -> bytes:

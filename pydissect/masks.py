@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from .categories import Categories, as_categories
 from .errors import InputError
 from .files import atomic_write
 from .mask_file import BitmapMap, MaskWriter, read_masks
-from .packing import IGNORED, ImageMasks, annotated, canonical, pack_labels, row_bytes
+from .packing import ImageMasks, Vocabulary, annotated, pack_bool, pack_labels, row_bytes
 
 # A larger one is rather a code for "unlabelled" than the number of a concept.
 _LARGEST_LABEL = 2**24
@@ -95,24 +96,9 @@ class PackedMasks:
             raise InputError(
                 f"masks: expected bool [N, C, H, W], found {_describe(tensor)}; a one-hot stack needs .bool()"
             )
+        images = pack_bool(tensor.cpu(), torch.get_num_threads())
         size = (tensor.shape[2], tensor.shape[3])
-        count = tensor.shape[1]
-        concepts = np.arange(count, dtype=np.int32)
-        images = []
-        for image in tensor.cpu():
-            pixels = np.zeros(count, np.int64)
-            bitmaps = np.zeros((count, size[0], row_bytes(size[1])), np.uint8)
-            contiguous = image.contiguous()
-            _cpu.pack_bool(
-                contiguous.data_ptr(),
-                count,
-                *size,
-                torch.get_num_threads(),
-                bitmaps.ctypes.data,
-                pixels.ctypes.data,
-            )
-            images.append(canonical(concepts, pixels.astype(np.int32), bitmaps, np.zeros(0, np.int32), size))
-        return cls._from_images(images, size, as_categories(categories, count)).to(tensor.device)
+        return cls._from_images(images, size, as_categories(categories, tensor.shape[1])).to(tensor.device)
 
     @classmethod
     def from_labels(
@@ -142,59 +128,42 @@ class PackedMasks:
             )
         if 0 in tensor.shape[-2:]:
             raise InputError(f"masks: expected label maps of at least one pixel, found {_describe(tensor)}")
-        array = tensor.cpu().numpy()
-        if array.ndim == 3:
-            array = array[:, None]
+        layers = tensor.cpu() if tensor.ndim == 4 else tensor.cpu()[:, None]
         first = 1 if ignore_index == 0 else 0
-        labels = array[array != ignore_index]
-        low, high = (int(labels.min()), int(labels.max())) if labels.size else (first, first - 1)
+        limit = _LARGEST_LABEL - first + 1 if num_concepts is None else num_concepts
+        images, unknown = pack_labels(layers, Vocabulary(first, limit, ignore_index), torch.get_num_threads())
+        low, high = unknown or (first, first)
         if num_concepts is None:
             if high > _LARGEST_LABEL:
                 raise InputError(
                     f"masks: expected num_concepts with labels above {_LARGEST_LABEL}, found label {high}; "
                     "if it means unlabelled, give it as ignore_index"
                 )
-            num_concepts = high - first + 1
-        for label in (low, high):
-            if labels.size and not first <= label < first + num_concepts:
-                raise InputError(
-                    f"masks: expected labels {first} to {first + num_concepts - 1} "
-                    f"for {num_concepts} concepts, or {ignore_index} for unlabelled, found {label}"
-                )
-        # Labels outside the range were refused, so the ignored one can move to where the lookup has it.
-        lookup = np.arange(-1, num_concepts, dtype=np.int32)
-        lookup[0] = IGNORED
-        images = [
-            pack_labels(
-                np.where(image == ignore_index, 0, image.astype(np.int64) - first + 1).astype(np.int32),
-                lookup,
+            num_concepts = int(max(images.concepts.max(initial=-1), images.whole.max(initial=-1))) + 1
+        if unknown:
+            raise InputError(
+                f"masks: expected labels {first} to {first + num_concepts - 1} for {num_concepts} concepts, "
+                f"or {ignore_index} for unlabelled, found {low if low < first else high}"
             )
-            for image in array
-        ]
-        size = (array.shape[2], array.shape[3])
+        size = (tensor.shape[-2], tensor.shape[-1])
         return cls._from_images(images, size, as_categories(categories, num_concepts)).to(tensor.device)
 
     @classmethod
-    def _from_images(cls, images: Sequence[ImageMasks], size: tuple[int, int], categories: Categories) -> "PackedMasks":
-        def ranges(lists: list[Any]) -> Tensor:
-            ends = np.cumsum([0, *(len(entries) for entries in lists)])
-            return torch.from_numpy(np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64))
+    def _from_images(cls, images: ImageMasks, size: tuple[int, int], categories: Categories) -> "PackedMasks":
+        def ranges(offsets: npt.NDArray[np.int64]) -> Tensor:
+            return torch.from_numpy(np.stack([offsets[:-1], offsets[1:]], axis=1))
 
-        def joined(lists: list[Any]) -> Tensor:
-            return torch.from_numpy(np.concatenate([np.zeros(0, np.int32), *lists]).astype(np.int32))
-
-        rows = [annotated(categories, image) for image in images]
-        empty = np.zeros((0, size[0], row_bytes(size[1])), np.uint8)
+        carried = annotated(categories, images.bitmap_offsets, images.concepts, images.whole_offsets, images.whole)
         return cls(
             size=size,
             categories=categories,
-            bitmap_ranges=ranges([image.concepts for image in images]),
-            bitmap_concepts=joined([image.concepts for image in images]),
-            bitmap_pixels=joined([image.pixels for image in images]),
-            bitmaps=torch.from_numpy(np.concatenate([empty, *(image.bitmaps for image in images)])),
-            whole_ranges=ranges([image.whole for image in images]),
-            whole_concepts=joined([image.whole for image in images]),
-            annotated=torch.from_numpy(np.array(rows, np.uint8).reshape(len(images), len(categories))),
+            bitmap_ranges=ranges(images.bitmap_offsets),
+            bitmap_concepts=torch.from_numpy(images.concepts),
+            bitmap_pixels=torch.from_numpy(images.pixels),
+            bitmaps=torch.from_numpy(images.bitmaps),
+            whole_ranges=ranges(images.whole_offsets),
+            whole_concepts=torch.from_numpy(images.whole),
+            annotated=torch.from_numpy(carried),
         )
 
     @classmethod
@@ -274,16 +243,16 @@ class PackedMasks:
         with atomic_write(Path(path)) as file:
             writer = MaskWriter(file, source.size, source.categories)
             for n in range(len(source)):
-                bitmaps, whole = (
-                    slice(*source.bitmap_ranges[n].tolist()),
-                    slice(*source.whole_ranges[n].tolist()),
-                )
+                bitmaps, whole = slice(*source.bitmap_ranges[n].tolist()), slice(*source.whole_ranges[n].tolist())
+                concepts, covering = source.bitmap_concepts[bitmaps].numpy(), source.whole_concepts[whole].numpy()
                 writer.append(
                     ImageMasks(
-                        source.bitmap_concepts[bitmaps].numpy(),
+                        np.array([0, len(concepts)]),
+                        concepts,
                         source.bitmap_pixels[bitmaps].numpy(),
                         source.bitmaps[bitmaps].numpy(),
-                        source.whole_concepts[whole].numpy(),
+                        np.array([0, len(covering)]),
+                        covering,
                     )
                 )
             writer.finish()
@@ -359,9 +328,16 @@ class PackedMasks:
             zip(source.bitmap_ranges.tolist(), source.whole_ranges.tolist(), strict=True)
         ):
             bits = source.bitmaps[slice(*bitmaps)].contiguous()
-            pixels = torch.empty((len(bits), *self.size), dtype=torch.bool)
-            _cpu.unpack(bits.data_ptr(), len(bits), *self.size, pixels.data_ptr())
-            masks[n, source.bitmap_concepts[slice(*bitmaps)].long()] = pixels
+            planes = source.bitmap_concepts[slice(*bitmaps)].long()
+            _cpu.unpack(
+                bitmaps=bits.data_ptr(),
+                planes=planes.data_ptr(),
+                count=len(bits),
+                H=self.size[0],
+                W=self.size[1],
+                threads=torch.get_num_threads(),
+                masks=masks[n].data_ptr(),
+            )
             masks[n, source.whole_concepts[slice(*whole)].long()] = True
         return masks.to(self.device)
 

@@ -1,13 +1,16 @@
-"""Packing the annotation of one image into bitmaps."""
+"""Packing bool masks and label maps into bitmaps."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from . import _cpu
 from .categories import Categories
-from .errors import InputError
+from .cpu_level import level_cap
 
 IGNORED = -1
 """In a lookup: a label that means unlabelled."""
@@ -15,6 +18,24 @@ UNKNOWN = -2
 """In a lookup: a number that no label has."""
 
 Ints = npt.NDArray[np.int32]
+Offsets = npt.NDArray[np.int64]
+
+# The order of csrc/core/pack.hpp.
+_LABEL_TYPES = {
+    dtype: number
+    for number, dtype in enumerate(
+        [
+            torch.uint8,
+            torch.int8,
+            torch.uint16,
+            torch.int16,
+            torch.uint32,
+            torch.int32,
+            torch.uint64,
+            torch.int64,
+        ]
+    )
+}
 
 
 def row_bytes(width: int) -> int:
@@ -23,55 +44,108 @@ def row_bytes(width: int) -> int:
 
 
 class ImageMasks(NamedTuple):
-    """The concept masks of one image, in canonical form.
+    """The concept masks of ``N`` images, in canonical form.
 
-    A concept without a pixel is not listed, one that covers the image is in
-    ``whole`` and has no bitmap, and both lists rise.
+    A concept without a pixel is not listed, one that covers its image is in
+    ``whole`` and has no bitmap, and both lists of an image rise.
     """
 
-    concepts: Ints  # [m]
+    bitmap_offsets: Offsets  # [N + 1]: image n has the bitmaps [n] to [n + 1]
+    concepts: Ints  # [m] of each bitmap
     pixels: Ints  # [m] set in each bitmap
     bitmaps: npt.NDArray[np.uint8]  # [m, H, row_bytes]
+    whole_offsets: Offsets  # [N + 1], likewise
     whole: Ints  # [v]
 
 
-def canonical(
-    concepts: Ints, pixels: Ints, bitmaps: npt.NDArray[np.uint8], whole: Ints, size: tuple[int, int]
-) -> ImageMasks:
-    """The canonical form: ``concepts`` rising, with bitmaps of ``size = (H, W)`` pixels, ``whole`` in any order."""
-    full = concepts[pixels == size[0] * size[1]]
-    whole = np.union1d(whole, full).astype(np.int32)
-    keep = (pixels > 0) & ~np.isin(concepts, whole)
-    bitmaps = bitmaps.reshape(len(concepts), size[0], row_bytes(size[1]))
-    return ImageMasks(concepts[keep], pixels[keep], bitmaps[keep], whole)
+class Vocabulary(NamedTuple):
+    """What the labels of label maps mean.
+
+    Label ``first + i`` is concept ``i``, for ``i`` below ``size``; with a lookup it is
+    concept ``lookup[i]``, or ``IGNORED``, or ``UNKNOWN``. Every other label is unknown.
+    """
+
+    first: int
+    size: int
+    ignored: int | None = None  # a label that means unlabelled
+    lookup: Ints | None = None  # [size]
+
+    @classmethod
+    def of(cls, lookup: Ints) -> "Vocabulary":
+        """That of the labels 0, 1, ... with the concepts of a lookup."""
+        return cls(0, len(lookup), lookup=lookup)
 
 
-def annotated(categories: Categories, image: ImageMasks) -> npt.NDArray[np.uint8]:
-    """``[K]``: 1 for each category that is annotated in the image.
+def annotated(
+    categories: Categories, bitmap_offsets: Offsets, concepts: Ints, whole_offsets: Offsets, whole: Ints
+) -> npt.NDArray[np.uint8]:
+    """``[N, K]``: 1 for each category that is annotated in the image, from the fields of :class:`ImageMasks`.
 
     That is where it carries at least one concept whose primary category it is
     (Bau et al. 2017, section 2.2, sums a unit's area over such images only).
     """
-    result = np.full(len(categories), categories.everywhere, np.uint8)
+    images = len(bitmap_offsets) - 1
+    result = np.full((images, len(categories)), categories.everywhere, np.uint8)
     of_concept = categories.of_concept.numpy()
-    result[of_concept[image.concepts]] = 1
-    result[of_concept[image.whole]] = 1
+    for offsets, carried in ((bitmap_offsets, concepts), (whole_offsets, whole)):
+        result[np.repeat(np.arange(images), np.diff(offsets)), of_concept[carried]] = 1
     return result
 
 
-def pack_labels(maps: npt.NDArray[np.integer], lookup: Ints, whole: Ints | None = None) -> ImageMasks:
-    """Packs the label maps of one image. A pixel carries a concept if any layer says so.
+def pack_bool(masks: Tensor, threads: int) -> ImageMasks:
+    """Packs bool masks ``[N, C, H, W]``, on the CPU, of any strides."""
+    packed = _cpu.pack_bool(
+        masks=masks.data_ptr(),
+        shape=tuple(masks.shape),
+        strides=tuple(masks.stride()),
+        threads=threads,
+        level_cap=level_cap(),
+    )
+    return _images(packed)
+
+
+def pack_labels(
+    maps: Tensor, vocabulary: Vocabulary, threads: int, whole: Iterable[int] = ()
+) -> tuple[ImageMasks, tuple[int, int] | None]:
+    """Packs label maps. A pixel carries a concept if any layer says so.
 
     Args:
-        maps: ``[layers, H, W]`` labels, at least 0 layers.
-        lookup: the concept of each label, or ``IGNORED`` or ``UNKNOWN``.
-        whole: concepts that cover the whole image.
+        maps: integers ``[N, layers, H, W]``, on the CPU, of any strides; at least 0 layers.
+        vocabulary: what the labels mean.
+        threads: at most so many.
+        whole: concepts that cover every image besides.
 
-    Raises:
-        InputError: a label that the lookup lacks.
+    Returns:
+        The masks; and the smallest and the largest unknown label, which the masks leave
+        out, or None if all are known.
     """
-    size = (maps.shape[1], maps.shape[2])
-    concepts, pixels, bitmaps, unknown = _cpu.pack_labels(maps.astype(np.int32, copy=False), lookup)
-    if unknown is not None:
-        raise InputError(f"unknown label {unknown}")
-    return canonical(concepts, pixels, bitmaps.view(np.uint8), np.zeros(0, np.int32) if whole is None else whole, size)
+    info = torch.iinfo(maps.dtype)
+    ignored = vocabulary.ignored
+    if ignored is not None and not info.min <= ignored <= info.max:
+        ignored = None  # no pixel has it
+    packed, low, high = _cpu.pack_labels(
+        maps=maps.data_ptr(),
+        type=_LABEL_TYPES[maps.dtype],
+        shape=tuple(maps.shape),
+        strides=tuple(maps.stride()),
+        ignored=None if ignored is None else (ignored + 2**63) % 2**64 - 2**63,
+        first=vocabulary.first,
+        count=vocabulary.size,
+        concepts=vocabulary.lookup,
+        whole=list(whole),
+        threads=threads,
+        level_cap=level_cap(),
+    )
+    bias = 2**63 if info.min < 0 else 0
+    return _images(packed), (low - bias, high - bias) if low <= high else None
+
+
+def _images(packed: _cpu.PackedImages) -> ImageMasks:
+    return ImageMasks(
+        packed.bitmap_offsets,
+        packed.concepts,
+        packed.pixels,
+        packed.bitmaps.view(np.uint8),
+        packed.whole_offsets,
+        packed.whole,
+    )

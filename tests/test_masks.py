@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from engines import Engine, each_cpu_level, threads
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from strategies import Case, cases, make_case, make_masks
@@ -71,19 +72,18 @@ def test_row_bytes_are_whole_16_bit_words(width: int):
     assert row_bytes(width) == 2 * -(-width // 16)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_from_bool_of_any_strides_and_threads(threads: int):
+@each_cpu_level
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_from_bool_of_any_strides_and_threads(engine: Engine, number: int):
     masks = make_masks(3, 7, (9, 21))
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with engine.chosen(), threads(number):
         for view in (masks, masks.to(memory_format=torch.channels_last), masks.expand(3, 7, 9, 21)):
             assert torch.equal(PackedMasks.from_bool(view).unpack(), masks)
         assert torch.equal(PackedMasks.from_bool(masks.transpose(2, 3)).unpack(), masks.transpose(2, 3))
         assert torch.equal(PackedMasks.from_bool(masks[:, ::2, 1:, ::3]).unpack(), masks[:, ::2, 1:, ::3])
         assert torch.equal(PackedMasks.from_bool(masks.numpy()[:, ::-1]).unpack(), masks.flip(1))
-    finally:
-        torch.set_num_threads(before)
+        one_hot = torch.nn.functional.one_hot(masks.sum(1), 8).bool().permute(0, 3, 1, 2)
+        assert torch.equal(PackedMasks.from_bool(one_hot).unpack(), one_hot)
 
 
 @pytest.mark.parametrize(
@@ -116,16 +116,18 @@ def naive_labels(maps: Tensor, concepts: int, ignore_index: int) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+@each_cpu_level
 @given(
     st.sampled_from([torch.uint8, torch.int16, torch.int32, torch.int64]),
     st.integers(0, 3),
     st.sampled_from([None, 0, 1, 2, 3]),
-    st.tuples(st.integers(1, 20), st.integers(1, 40)),
+    st.tuples(st.integers(1, 20), st.integers(1, 150)),
     st.integers(0, 40),
-    st.sampled_from([0, 255, 7]),
+    st.sampled_from([0, 255, 7, -100]),
     st.integers(0, 2**32),
 )
 def test_from_labels(
+    engine: Engine,
     dtype: torch.dtype,
     images: int,
     layers: int | None,
@@ -141,8 +143,10 @@ def test_from_labels(
     labels = torch.randint(0, max(concepts, 1), shape, generator=generator) + first
     labels = labels[..., torch.arange(size[1]) // 3]
     unlabelled = (torch.rand(shape, generator=generator) < 0.6) | (concepts == 0)
+    assume(torch.iinfo(dtype).min <= ignore_index <= torch.iinfo(dtype).max)
     maps = torch.where(unlabelled, ignore_index, labels).to(dtype)
-    packed = PackedMasks.from_labels(maps, concepts, ignore_index)
+    with engine.chosen():
+        packed = PackedMasks.from_labels(maps, concepts, ignore_index)
     assert torch.equal(packed.unpack(), naive_labels(maps, concepts, ignore_index))
     check_canonical(packed)
     assert packed.annotated.tolist() == [[1]] * images
@@ -168,6 +172,16 @@ def test_ignore_index(ignore_index: int, dtype: torch.dtype):
     packed = PackedMasks.from_labels(maps, 3, ignore_index=ignore_index)
     assert torch.equal(packed.unpack(), naive_labels(maps, 3, ignore_index))
     assert packed.concept_area().tolist() == [2, 2 if unlabelled == 1 else 0, 2]
+
+
+@pytest.mark.parametrize("ignore_index", [0, 255])
+def test_the_largest_label_decides(ignore_index: int):
+    """Also where it is a whole image's, and with labels of more than 8 bits."""
+    maps = torch.tensor([[[1, 2, 1]], [[65535, 65535, 65535]]], dtype=torch.int32)
+    packed = PackedMasks.from_labels(maps, ignore_index=ignore_index)
+    assert packed.num_concepts == 65535 + (ignore_index != 0)
+    assert packed.bitmap_concepts.tolist() == ([0, 1] if ignore_index == 0 else [1, 2])
+    assert packed.whole_concepts.tolist() == [packed.num_concepts - 1]
 
 
 def test_a_label_in_two_layers_counts_once():
@@ -217,6 +231,9 @@ def test_labels_of_no_image(layers: int | None):
             -100,
             "masks: expected labels 0 to 2 for 3 concepts, or -100 for unlabelled, found -1",
         ),
+        ([[[-7, -1]]], None, 0, "expected labels 1 to 0 for 0 concepts, or 0 for unlabelled, found -7"),
+        ([[[9, -1]]], None, 0, "expected labels 1 to 9 for 9 concepts, or 0 for unlabelled, found -1"),
+        ([[[9, 5]]], 3, 0, "expected labels 1 to 3 for 3 concepts, or 0 for unlabelled, found 9"),
         ([[[0, 1]]], 0, 0, "for 0 concepts, or 0 for unlabelled, found 1"),
         (
             [[[0, 2**32 - 1]]],

@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
+#include <optional>
 #include <string>
 #include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -40,9 +43,12 @@ Acts make_acts(std::uintptr_t address, int dtype, const Shape& shape, const Stri
           stride_y,                stride_x,                  at<const void>(address + bytes)};
 }
 
-template <class T>
-py::array_t<T> to_array(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+// An array that shares the memory of a list of `self`, and keeps `self` alive.
+template <auto kList>
+auto view_of(const py::object& self) {
+  const auto& list = self.cast<const PackedImages&>().*kList;
+  using Value = typename std::decay_t<decltype(list)>::value_type;
+  return py::array_t<Value>(static_cast<py::ssize_t>(list.size()), list.data(), self);
 }
 
 }  // namespace
@@ -109,44 +115,67 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("threads"), py::arg("level_cap"),
       "Adds the values of a batch that can still be among the `keep` largest of their unit.");
 
-  module.def(
-      "pack_labels",
-      [](const py::array_t<int32_t, py::array::c_style>& labels,
-         const py::array_t<int32_t, py::array::c_style>& lookup) {
-        if (labels.ndim() != 3) throw std::invalid_argument("labels must be [layers, H, W]");
-        PackedImage image;
-        {
-          const int layers = static_cast<int>(labels.shape(0)), H = static_cast<int>(labels.shape(1)),
-                    W = static_cast<int>(labels.shape(2));
-          const int32_t* data = labels.data();
-          const int32_t* table = lookup.data();
-          const int64_t size = lookup.size();
-          const py::gil_scoped_release release;
-          image = pack_labels(data, layers, H, W, table, size);
-        }
-        const py::object unknown = image.known ? py::object(py::none()) : py::object(py::int_(image.unknown));
-        return py::make_tuple(to_array(image.concepts), to_array(image.pixels), to_array(image.bitmaps), unknown);
-      },
-      py::arg("labels"), py::arg("lookup"),
-      "Packs label maps [layers, H, W] of one image: (concepts, pixels of each, bitmaps, unknown label or None).");
+  py::class_<PackedImages>(module, "PackedImages")
+      .def_property_readonly("bitmap_offsets", view_of<&PackedImages::bitmap_offsets>)
+      .def_property_readonly("concepts", view_of<&PackedImages::concepts>)
+      .def_property_readonly("pixels", view_of<&PackedImages::pixels>)
+      .def_property_readonly("whole_offsets", view_of<&PackedImages::whole_offsets>)
+      .def_property_readonly("whole", view_of<&PackedImages::whole>)
+      .def_property_readonly("bitmaps", [](const py::object& self) {
+        const PackedImages& images = self.cast<const PackedImages&>();
+        const std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(images.concepts.size()), images.size.H,
+                                                images.size.words};
+        return py::array_t<uint16_t>(shape, images.bitmaps.get(), self);
+      });
 
   module.def(
       "pack_bool",
-      [](std::uintptr_t masks, int64_t count, int H, int W, int threads, std::uintptr_t bitmaps,
-         std::uintptr_t pixels) {
+      [](std::uintptr_t masks, const Shape& shape, const Strides& strides, int threads,
+         const std::string& level_cap) {
+        const auto& [images, concepts, H, W] = shape;
+        const auto& [stride_n, stride_c, stride_y, stride_x] = strides;
+        const BoolMasks source = {at<const uint8_t>(masks), images,   concepts, mask_size(H, W), stride_n,
+                                  stride_c,                 stride_y, stride_x};
         const py::gil_scoped_release release;
-        pack_bool(at<const uint8_t>(masks), count, H, W, threads, at<uint16_t>(bitmaps), at<int64_t>(pixels));
+        return pack_bool(source, threads, level_cap);
       },
-      py::arg("masks"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("threads"), py::arg("bitmaps"),
-      py::arg("pixels"));
+      py::arg("masks"), py::arg("shape"), py::arg("strides"), py::arg("threads"), py::arg("level_cap"),
+      "Packs bool masks [images, concepts, H, W].");
+
+  module.def(
+      "pack_labels",
+      [](std::uintptr_t maps, int type, const Shape& shape, const Strides& strides, std::optional<int64_t> ignored,
+         int64_t first, int64_t count, const std::optional<py::array_t<int32_t, py::array::c_style>>& concepts,
+         const std::vector<int32_t>& whole, int threads, const std::string& level_cap) {
+        const auto& [images, layers, H, W] = shape;
+        const auto& [stride_n, stride_layer, stride_y, stride_x] = strides;
+        const LabelMaps source = {at<const void>(maps), static_cast<LabelType>(type), images, layers,
+                                  mask_size(H, W), stride_n, stride_layer, stride_y, stride_x};
+        const Vocabulary vocabulary = {ignored.has_value(), ignored.value_or(0), first, count,
+                                       concepts ? concepts->data() : nullptr};
+        UnknownLabels unknown;
+        PackedImages packed;
+        {
+          const py::gil_scoped_release release;
+          packed = pack_labels(source, vocabulary, whole, threads, level_cap, unknown);
+        }
+        return py::make_tuple(std::move(packed), unknown.low, unknown.high);
+      },
+      py::arg("maps"), py::arg("type"), py::arg("shape"), py::arg("strides"), py::arg("ignored"), py::arg("first"),
+      py::arg("count"), py::arg("concepts"), py::arg("whole"), py::arg("threads"), py::arg("level_cap"),
+      "Packs label maps [images, layers, H, W]: the masks, and the smallest and the largest unknown label (2^63 "
+      "added to signed ones; the smallest is above the largest if there is none).");
 
   module.def(
       "unpack",
-      [](std::uintptr_t bitmaps, int64_t count, int H, int W, std::uintptr_t masks) {
+      [](std::uintptr_t bitmaps, std::uintptr_t planes, int64_t count, int H, int W, int threads,
+         std::uintptr_t masks) {
         const py::gil_scoped_release release;
-        unpack(at<const uint16_t>(bitmaps), count, H, W, at<uint8_t>(masks));
+        unpack(at<const uint16_t>(bitmaps), at<const int64_t>(planes), count, mask_size(H, W), threads,
+               at<uint8_t>(masks));
       },
-      py::arg("bitmaps"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("masks"));
+      py::arg("bitmaps"), py::arg("planes"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("threads"),
+      py::arg("masks"), "Writes bitmaps as bytes into planes [H, W] of bool masks.");
 
   module.def(
       "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",
@@ -160,6 +189,8 @@ PYBIND11_MODULE(_cpu, module) {
       },
       py::arg("source"), py::arg("count"), py::arg("target"),
       "Rounds float64 to float32 and keeps subnormals, whatever the calling thread does with them.");
+
+  module.def("level_names", &level_names, "The instruction sets that the extension knows, best first.");
 
   module.def(
       "levels",

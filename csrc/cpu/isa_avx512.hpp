@@ -139,6 +139,31 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       return Common::byte_popcounts(v);
     }
   }
+
+  // Which of 64 elements equal `value`, a bit each.
+  template <class T>
+  static uint64_t equal(const T* elements, T value) {
+    uint64_t bits = 0;
+    if constexpr (sizeof(T) == 1) {
+      bits = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(elements), _mm512_set1_epi8(static_cast<char>(value)));
+    } else if constexpr (sizeof(T) == 2) {
+      const __m512i wanted = _mm512_set1_epi16(static_cast<short>(value));
+      for (int i = 0; i < 64; i += 32) {
+        bits |= static_cast<uint64_t>(_mm512_cmpeq_epi16_mask(_mm512_loadu_si512(elements + i), wanted)) << i;
+      }
+    } else if constexpr (sizeof(T) == 4) {
+      const __m512i wanted = _mm512_set1_epi32(static_cast<int>(value));
+      for (int i = 0; i < 64; i += 16) {
+        bits |= static_cast<uint64_t>(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(elements + i), wanted)) << i;
+      }
+    } else {
+      const __m512i wanted = _mm512_set1_epi64(static_cast<long long>(value));
+      for (int i = 0; i < 64; i += 8) {
+        bits |= static_cast<uint64_t>(_mm512_cmpeq_epi64_mask(_mm512_loadu_si512(elements + i), wanted)) << i;
+      }
+    }
+    return bits;
+  }
 };
 
 }  // namespace pydissect

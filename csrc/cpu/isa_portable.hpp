@@ -126,6 +126,21 @@ struct Portable {
     }
     for (int m = 0; m < kMaskBlock; ++m) totals[m] = (kAdd ? totals[m] : 0) + sums[m];
   }
+
+  // Which of 64 elements equal `value`, a bit each.
+  template <class T>
+  static uint64_t equal(const T* elements, T value) {
+    uint8_t flags[64];
+    for (int i = 0; i < 64; ++i) flags[i] = elements[i] == value;
+    uint64_t bits = 0;
+    for (int i = 0; i < 64; i += 8) {
+      uint64_t eight;
+      std::memcpy(&eight, flags + i, 8);
+      // Moves the lowest bit of byte j to bit 56 + j; no two of the products' bits meet.
+      bits |= (eight * 0x0102040810204080 >> 56) << i;
+    }
+    return bits;
+  }
 };
 
 }  // namespace pydissect

@@ -1,10 +1,10 @@
 #include "isa_avx2.hpp"
-#include "levels.hpp"
+#include "level_of.hpp"
 
 namespace pydissect {
 
 const Level& level_avx2() {
-  static constexpr Level level = {"avx2", count<Avx2>, select_part<Avx2>};
+  static constexpr Level level = level_of<Avx2>("avx2");
   return level;
 }
 

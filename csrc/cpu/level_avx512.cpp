@@ -1,10 +1,10 @@
 #include "isa_avx512.hpp"
-#include "levels.hpp"
+#include "level_of.hpp"
 
 namespace pydissect {
 
 const Level& level_avx512() {
-  static constexpr Level level = {"avx512", count<Avx512<false>>, select_part<Avx512<false>>};
+  static constexpr Level level = level_of<Avx512<false>>("avx512");
   return level;
 }
 

@@ -1,10 +1,10 @@
 #include "isa_avx512.hpp"
-#include "levels.hpp"
+#include "level_of.hpp"
 
 namespace pydissect {
 
 const Level& level_avx512_bitalg() {
-  static constexpr Level level = {"avx512-bitalg", count<Avx512<true>>, select_part<Avx512<true>>};
+  static constexpr Level level = level_of<Avx512<true>>("avx512-bitalg");
   return level;
 }
 

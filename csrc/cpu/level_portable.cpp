@@ -1,10 +1,10 @@
 #include "isa_portable.hpp"
-#include "levels.hpp"
+#include "level_of.hpp"
 
 namespace pydissect {
 
 const Level& level_portable() {
-  static constexpr Level level = {"portable", count<Portable>, select_part<Portable>};
+  static constexpr Level level = level_of<Portable>("portable");
   return level;
 }
 

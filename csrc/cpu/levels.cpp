@@ -38,13 +38,19 @@ std::vector<const Level*> supported_levels() {
   return levels;
 }
 
+std::vector<std::string> level_names() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates()) names.emplace_back(candidate.name);
+  return names;
+}
+
 const Level& best_level(const std::string& cap) {
   bool allowed = cap.empty();
   for (const Candidate& candidate : candidates()) {
     allowed = allowed || cap == candidate.name;
     if (allowed && candidate.level) return *candidate.level;
   }
-  throw std::invalid_argument("PYDISSECT_CPU_LEVEL: expected avx512-bitalg, avx512, avx2 or portable, found '" + cap + "'");
+  throw std::invalid_argument("expected the name of a level, found '" + cap + "'");
 }
 
 }  // namespace pydissect

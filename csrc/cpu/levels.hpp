@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../core/count.hpp"
+#include "../core/pack.hpp"
 #include "../core/select.hpp"
 
 namespace pydissect {
@@ -13,6 +14,8 @@ struct Level {
   const char* name;
   decltype(&count<void>) count;
   decltype(&select_part<void>) select;
+  decltype(&pack_bool_block<void>) pack_bool;
+  decltype(&pack_label_image<void>) pack_labels;
 };
 
 const Level& level_portable();
@@ -25,8 +28,11 @@ const Level& level_avx512_bitalg();
 // Those that this processor runs, best first.
 std::vector<const Level*> supported_levels();
 
-// The best level that this processor runs and that is not above `cap` ("avx512-bitalg", "avx512", "avx2", "portable"; "" is no
-// cap); std::invalid_argument if there is no such name.
+// The names of all levels, best first.
+std::vector<std::string> level_names();
+
+// The best level that this processor runs and that is not above the one of the name `cap` ("" is no cap);
+// std::invalid_argument if there is no such name.
 const Level& best_level(const std::string& cap);
 
 }  // namespace pydissect

@@ -1,28 +1,37 @@
-// Packing label maps and bool masks into bitmaps: rows of 16-bit words, pixel x in bit x % 16 of word x / 16.
+// The packing of many images at once: splits the work over threads and puts what they made into one.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
+
+#include "../core/pack.hpp"
 
 namespace pydissect {
 
-struct PackedImage {
-  std::vector<int32_t> concepts;  // rising
-  std::vector<int32_t> pixels;    // set in each concept's bitmap
-  std::vector<uint16_t> bitmaps;  // [concepts, H, words]
-  bool known = true;              // false: a label that the lookup lacks was met, and nothing is packed
-  int32_t unknown = 0;            // that label
+MaskSize mask_size(int H, int W);
+
+// The concept masks of images, in canonical form: both lists of an image's concepts rise; one without a pixel
+// is in neither, one that covers the image is in `whole` and has no bitmap.
+struct PackedImages {
+  MaskSize size;
+  std::vector<int64_t> bitmap_offsets;  // [images + 1]: image n has the bitmaps [n] to [n + 1]
+  std::vector<int32_t> concepts;        // [bitmaps]
+  std::vector<int32_t> pixels;          // [bitmaps] set in each
+  std::unique_ptr<uint16_t[]> bitmaps;  // [bitmaps, H, words]
+  std::vector<int64_t> whole_offsets;   // [images + 1], likewise
+  std::vector<int32_t> whole;
 };
 
-// labels [layers, H, W]; lookup[label] is the label's concept, or kIgnored, or kUnknown. A pixel
-// carries a concept if any layer says so.
-constexpr int32_t kIgnored = -1, kUnknown = -2;
-PackedImage pack_labels(const int32_t* labels, int layers, int H, int W, const int32_t* lookup, int64_t lookup_size);
+PackedImages pack_bool(const BoolMasks& masks, int threads, const std::string& level_cap);
 
-// masks [count, H, W] of bytes, 0 or not, to bitmaps [count, H, words] and the pixels set in each.
-void pack_bool(const uint8_t* masks, int64_t count, int H, int W, int threads, uint16_t* bitmaps, int64_t* pixels);
+// `whole` are concepts that cover every image besides. Where there are unknown labels, they are left out.
+PackedImages pack_labels(const LabelMaps& maps, const Vocabulary& vocabulary, const std::vector<int32_t>& whole,
+                         int threads, const std::string& level_cap, UnknownLabels& unknown);
 
-// The inverse of pack_bool.
-void unpack(const uint16_t* bitmaps, int64_t count, int H, int W, uint8_t* masks);
+// Writes each of `count` bitmaps as bytes, 0 or 1, into the plane [H, W] of `masks` that `planes` says. No two
+// may say the same.
+void unpack(const uint16_t* bitmaps, const int64_t* planes, int64_t count, MaskSize size, int threads, uint8_t* masks);
 
 }  // namespace pydissect

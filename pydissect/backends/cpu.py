@@ -1,29 +1,19 @@
 """The CPU backend: C++ kernels (``csrc/``), the instruction set picked at run time.
 
-The environment variable ``PYDISSECT_CPU_LEVEL`` (``avx512-bitalg``, ``avx512``, ``avx2``, ``portable``)
-caps the instruction set; it is there for tests and for comparing machines.
+The environment variable ``PYDISSECT_CPU_LEVEL`` caps the instruction set.
 """
 
-import os
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from .. import _cpu
-from ..errors import InputError
+from ..cpu_level import level_cap
 from ..grids import Grid, axis_table
 from . import CountArguments, Selection, Sums
 
 _DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-_LEVELS = ("avx512-bitalg", "avx512", "avx2", "portable")
-
-
-def _level_cap() -> str:
-    cap = os.environ.get("PYDISSECT_CPU_LEVEL", "")
-    if cap and cap not in _LEVELS:
-        raise InputError(f"PYDISSECT_CPU_LEVEL: expected {', '.join(_LEVELS)}, found {cap!r}")
-    return cap
 
 
 @lru_cache(maxsize=256)
@@ -68,7 +58,7 @@ class CpuBackend:
             levels=len(arguments.threshold),
             nonfinite_off=arguments.nonfinite_off,
             threads=torch.get_num_threads(),
-            level_cap=_level_cap(),
+            level_cap=level_cap(),
             intersection=sums.intersection.data_ptr(),
             unit_area=sums.unit_area.data_ptr(),
             unit_area_all=sums.unit_area_all.data_ptr(),
@@ -85,7 +75,7 @@ class CpuBackend:
             capacity=selection.values.shape[1],
             keep=selection.keep,
             threads=torch.get_num_threads(),
-            level_cap=_level_cap(),
+            level_cap=level_cap(),
         )
         return torch.tensor(first)
 

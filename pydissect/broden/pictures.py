@@ -79,9 +79,10 @@ def read_label_map(
         if picture.mode == "L":
             labels = np.asarray(picture).astype(np.uint16)
         else:
-            red_green = np.ascontiguousarray(np.asarray(_to_rgb(picture))[:, :, :2])
-            labels = red_green.view("<u2")[:, :, 0].astype(np.uint16, copy=False)
-    is_known = known[labels]
+            # Four bytes a pixel, as Pillow holds them: the lower half of each is R + 256 G.
+            pixels = _to_rgb(picture).tobytes("raw", "RGBX")
+            labels = np.frombuffer(pixels, "<u4").astype(np.uint16).reshape(size)
+    is_known = known.take(labels)
     if not is_known.all():
         unknown = np.unique(labels[~is_known])
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

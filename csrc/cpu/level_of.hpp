@@ -1,0 +1,16 @@
+// The kernels of an instruction set; for the file that is compiled with its flags.
+#pragma once
+
+#include "../core/count.hpp"
+#include "../core/pack.hpp"
+#include "../core/select.hpp"
+#include "levels.hpp"
+
+namespace pydissect {
+
+template <class Isa>
+constexpr Level level_of(const char* name) {
+  return {name, count<Isa>, select_part<Isa>, pack_bool_block<Isa>, pack_label_image<Isa>};
+}
+
+}  // namespace pydissect

@@ -1,0 +1,18 @@
+"""The cap on the CPU's instruction set, from the environment."""
+
+import os
+
+from . import _cpu
+from .errors import InputError
+
+
+def level_cap() -> str:
+    """``PYDISSECT_CPU_LEVEL``, which is there for tests and for comparing machines; empty for no cap.
+
+    Raises:
+        InputError: it is set to something else than ``avx512-bitalg``, ``avx512``, ``avx2`` or ``portable``.
+    """
+    cap = os.environ.get("PYDISSECT_CPU_LEVEL", "")
+    if cap and cap not in (names := _cpu.level_names()):
+        raise InputError(f"PYDISSECT_CPU_LEVEL: expected {', '.join(names)}, found {cap!r}")
+    return cap
