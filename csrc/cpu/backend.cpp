@@ -48,11 +48,6 @@ class Arena {
 
 int64_t share(int64_t total, int parts, int part) { return total * part / parts; }
 
-float prune(float* values, int64_t capacity, int64_t keep) {
-  std::nth_element(values, values + keep - 1, values + capacity, std::greater<float>());
-  return values[keep - 1];
-}
-
 }  // namespace
 
 void count(const Acts& acts, const Masks& masks, const AxisTable& rows, const AxisTable& columns,
@@ -125,15 +120,13 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
   const int parts = static_cast<int>(std::clamp<int64_t>(acts.units, 1, threads));
   struct Memory {
     float* scratch;
-    float* finite;
-    uint64_t* hot;
+    uint32_t* hits;
   };
   std::vector<Memory> memories(parts);
   std::vector<Arena> arenas(parts);
   for (int i = 0; i < parts; ++i) {
     arenas[i].reserve(&memories[i].scratch, kUnitBlock * size);
-    arenas[i].reserve(&memories[i].finite, size);
-    arenas[i].reserve(&memories[i].hot, size / 64 + 2);
+    arenas[i].reserve(&memories[i].hits, acts.units / 32 + 1);
     arenas[i].allocate();
   }
   std::vector<int64_t> first_nonfinite(parts, kNone);
@@ -144,7 +137,7 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
     const Part part = {0, acts.images, share(acts.units, parts, i), share(acts.units, parts, i + 1)};
     Selection own = selection;
     own.first_nonfinite = kNone;
-    level.select(acts, part, prune, memories[i].scratch, memories[i].finite, memories[i].hot, own);
+    level.select(acts, part, memories[i].scratch, memories[i].hits, own);
     first_nonfinite[i] = own.first_nonfinite;
   }
   selection.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());

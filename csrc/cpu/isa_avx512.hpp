@@ -80,6 +80,87 @@ struct Avx512 {
     _mm512_storeu_si512(totals, _mm512_add_epi32(_mm512_loadu_si512(totals), low));
     _mm512_storeu_si512(totals + 16, _mm512_add_epi32(_mm512_loadu_si512(totals + 16), high));
   }
+
+  static __mmask16 first_sixteen(int64_t count) {
+    return count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
+  }
+
+  // Sixteen values, as many as there are, the others 0.
+  template <Dtype kDtype>
+  static __m512 load_sixteen(const typename Element<kDtype>::Stored* values, __mmask16 valid) {
+    if constexpr (kDtype == Dtype::f32) {
+      return _mm512_maskz_loadu_ps(valid, values);
+    } else {
+      const __m256i halves = _mm256_maskz_loadu_epi16(valid, values);
+      if constexpr (kDtype == Dtype::f16) return _mm512_cvtph_ps(halves);
+      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    }
+  }
+
+  static __m512i larger_magnitude(__m512i largest, __m512 values) {
+    const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+    return _mm512_max_epu32(largest, _mm512_and_si512(_mm512_castps_si512(values), magnitude));
+  }
+
+  static bool reaches_nonfinite(__m512i largest) {
+    return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0;
+  }
+
+  // Compressed in a register first: compressing straight to memory is many times slower.
+  static int64_t append(__m512 values, __mmask16 mask, float* out) {
+    _mm512_storeu_ps(out, _mm512_maskz_compress_ps(mask, values));
+    return _mm_popcnt_u32(mask);
+  }
+
+  template <Dtype kDtype>
+  static int64_t append_above(const typename Element<kDtype>::Stored* values, int64_t count, float bound, float* out,
+                              bool& nonfinite) {
+    const __m512 level = _mm512_set1_ps(bound), limit = _mm512_set1_ps(kLeastNonfinite);
+    __m512i largest = _mm512_setzero_si512();
+    float* const begin = out;
+    for (int64_t i = 0; i < count; i += 32) {
+      const __mmask16 valid_low = first_sixteen(count - i), valid_high = first_sixteen(std::max<int64_t>(count - i - 16, 0));
+      const __m512 low = load_sixteen<kDtype>(values + i, valid_low);
+      const __m512 high = load_sixteen<kDtype>(values + i + 16, valid_high);
+      largest = larger_magnitude(larger_magnitude(largest, low), high);
+      const __mmask16 above_low = _mm512_mask_cmp_ps_mask(valid_low, low, level, _CMP_GT_OQ);
+      const __mmask16 above_high = _mm512_mask_cmp_ps_mask(valid_high, high, level, _CMP_GT_OQ);
+      if ((above_low | above_high) == 0) continue;
+      out += append(low, _mm512_mask_cmp_ps_mask(above_low, low, limit, _CMP_LT_OQ), out);
+      out += append(high, _mm512_mask_cmp_ps_mask(above_high, high, limit, _CMP_LT_OQ), out);
+    }
+    nonfinite = reaches_nonfinite(largest);
+    return out - begin;
+  }
+
+  static int64_t count_above(const float* values, int64_t count, float bound) {
+    const __m512 level = _mm512_set1_ps(bound);
+    int64_t above = 0;
+    for (int64_t i = 0; i < count; i += 16) {
+      const __mmask16 valid = first_sixteen(count - i);
+      const __m512 part = _mm512_maskz_loadu_ps(valid, values + i);
+      above += _mm_popcnt_u32(_mm512_mask_cmp_ps_mask(valid, part, level, _CMP_GT_OQ));
+    }
+    return above;
+  }
+
+  template <Dtype kDtype>
+  static bool above_each(const typename Element<kDtype>::Stored* values, const float* bounds, int64_t count,
+                         uint32_t* hits) {
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t i = 0; i < count; i += 32) {
+      uint32_t word = 0;
+      for (int j = 0; j < 32 && i + j < count; j += 16) {
+        const __mmask16 valid = first_sixteen(count - i - j);
+        const __m512 part = load_sixteen<kDtype>(values + i + j, valid);
+        largest = larger_magnitude(largest, part);
+        const __m512 levels = _mm512_maskz_loadu_ps(valid, bounds + i + j);
+        word |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(valid, part, levels, _CMP_GT_OQ)) << j;
+      }
+      hits[i / 32] = word;
+    }
+    return reaches_nonfinite(largest);
+  }
 };
 
 }  // namespace pydissect
