@@ -138,12 +138,8 @@ class ThresholdFinder:
         """
         if self._selection is None or self._seen != self.n_values:
             raise InputError(f"n_values: expected {self.n_values} activations a unit, found {self._seen}")
-        values = _held(self._selection)
-        missing = max(self._ranks) + 1 - values.shape[1]
-        if missing > 0:
-            values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
-        largest = _largest(values, max(self._ranks) + 1)
-        result = torch.stack([largest[:, k] for k in self._ranks])
+        backend = choose_backend(self._backend, self._selection.values.device)
+        result = backend.values_of_ranks(self._selection, self._ranks)
         # By its bits: with subnormals flushed, adding 0.0 would lose more than the sign of -0.0.
         bits = result.view(torch.int32)
         result = torch.where(bits == _NEGATIVE_ZERO, 0, bits).view(torch.float32)

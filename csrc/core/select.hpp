@@ -46,8 +46,9 @@ struct Cut {
   int64_t above;
 };
 
-// A level with `least` to `most` of the values above it. Where ties leave no such level: that of the
-// ties, with fewer than `least` above it. There must be more than `most` values, all finite.
+// A level with `least` to `most` of the values above it. Where there is none, for ties or because `least` is
+// `most + 1`, it is the (most + 1)-th largest value, with fewer than `least` above it. There must be more than `most`
+// values, all finite.
 //
 // The search bisects the order of all floats, from a guess outwards in steps that grow: it takes some
 // 40 counts at worst, whatever the values.
@@ -203,6 +204,14 @@ void select_part(const Acts& acts, const Part& part, float* scratch, uint32_t* h
     case Dtype::bf16:
       return select_as<Isa, Dtype::bf16>(acts, part, scratch, hits, selection);
   }
+}
+
+// The (k + 1)-th largest of the values that unit u holds, or -inf where it holds fewer.
+template <class Isa>
+float value_of_rank(const Selection& selection, int64_t u, int64_t k) {
+  const int64_t fill = selection.fill[u];
+  if (fill <= k) return -kInfinity;
+  return find_cut<Isa>(selection.values + u * selection.capacity, fill, k + 1, k, selection.bound[u], kOctave / 8).level;
 }
 
 }  // namespace pydissect

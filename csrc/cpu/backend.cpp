@@ -143,4 +143,17 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
   selection.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());
 }
 
+void values_of_ranks(const Selection& selection, int64_t units, const std::vector<int64_t>& ranks, int threads,
+                     const std::string& level_cap, float* values) {
+  const Level& level = best_level(level_cap);
+  const int parts = static_cast<int>(std::clamp<int64_t>(units, 1, threads));
+#pragma omp parallel for num_threads(parts) schedule(static, 1)
+  for (int i = 0; i < parts; ++i) {
+    const KeepDenormals keep_denormals;
+    for (int64_t u = share(units, parts, i); u < share(units, parts, i + 1); ++u) {
+      for (size_t l = 0; l < ranks.size(); ++l) values[l * units + u] = level.value_of_rank(selection, u, ranks[l]);
+    }
+  }
+}
+
 }  // namespace pydissect

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -97,6 +98,19 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("acts"), py::arg("values"), py::arg("fill"), py::arg("bound"), py::arg("capacity"), py::arg("keep"),
       py::arg("threads"), py::arg("level_cap"),
       "Adds the values of a batch that can still be among the `keep` largest of their unit.");
+
+  module.def(
+      "values_of_ranks",
+      [](std::uintptr_t values, std::uintptr_t fill, std::uintptr_t bound, int64_t units, int64_t capacity,
+         int64_t keep, const std::vector<int64_t>& ranks, int threads, const std::string& level_cap,
+         std::uintptr_t result) {
+        const Selection selection = {at<float>(values), at<int64_t>(fill), at<float>(bound), capacity, keep, 0};
+        const py::gil_scoped_release release;
+        values_of_ranks(selection, units, ranks, threads, level_cap, at<float>(result));
+      },
+      py::arg("values"), py::arg("fill"), py::arg("bound"), py::arg("units"), py::arg("capacity"), py::arg("keep"),
+      py::arg("ranks"), py::arg("threads"), py::arg("level_cap"), py::arg("result"),
+      "The (k + 1)-th largest of the values that each unit holds, for each rank k.");
 
   module.def(
       "pack_labels",

@@ -9,7 +9,7 @@
 namespace pydissect {
 
 const Level& level_avx2() {
-  static constexpr Level level = {"avx2", count_part<Avx2>, select_part<Avx2>};
+  static constexpr Level level = {"avx2", count_part<Avx2>, select_part<Avx2>, value_of_rank<Avx2>};
   return level;
 }
 

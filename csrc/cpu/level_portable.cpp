@@ -9,7 +9,7 @@
 namespace pydissect {
 
 const Level& level_portable() {
-  static constexpr Level level = {"portable", count_part<Portable>, select_part<Portable>};
+  static constexpr Level level = {"portable", count_part<Portable>, select_part<Portable>, value_of_rank<Portable>};
   return level;
 }
 

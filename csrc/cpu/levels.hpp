@@ -13,6 +13,7 @@ struct Level {
   const char* name;
   decltype(&count_part<void>) count;
   decltype(&select_part<void>) select;
+  decltype(&value_of_rank<void>) value_of_rank;
 };
 
 const Level& level_portable();
