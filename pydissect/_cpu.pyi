@@ -46,6 +46,18 @@ def select(
     threads: int,
     level_cap: str,
 ) -> int: ...
+def values_of_ranks(
+    values: int,
+    fill: int,
+    bound: int,
+    units: int,
+    capacity: int,
+    keep: int,
+    ranks: list[int],
+    threads: int,
+    level_cap: str,
+    result: int,
+) -> None: ...
 def pack_labels(
     labels: npt.NDArray[np.int32], lookup: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.uint16], int | None]: ...

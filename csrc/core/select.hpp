@@ -5,8 +5,8 @@
 // A full buffer is pruned: the bound rises to a level with about `keep` values above it.
 //
 // An instruction set gives three functions:
-// - append_above<kDtype>(values, count, bound, out, nonfinite) packs the finite values above the bound, in their
-//   order, into `out`, and returns how many there are. It may write up to kAppendPadding places beyond them.
+// - append_above<kDtype>(values, count, bound, out, nonfinite) packs the values above the bound and below 2^126, in
+//   their order, into `out`, and returns how many there are. It may write up to kAppendPadding places beyond them.
 //   `out` may be `values`.
 // - count_above(values, count, bound) returns how many there are.
 // - above_each<kDtype>(values, bounds, count, hits) sets bit i of `hits`, 32 a word, where values[i] > bounds[i],
@@ -109,9 +109,11 @@ bool add_map(const typename Element<kDtype>::Stored* map, int size, Selection& s
       room = selection.capacity - kAppendPadding - selection.fill[u];
     }
     const int count = static_cast<int>(std::min<int64_t>(size - begin, room));
+    // From -2^126 down there are only non-finite values.
+    const float bound = std::max(selection.bound[u], -kLeastNonfinite);
     bool nonfinite;
-    selection.fill[u] += Isa::template append_above<kDtype>(map + begin, count, selection.bound[u],
-                                                            values + selection.fill[u], nonfinite);
+    selection.fill[u] +=
+        Isa::template append_above<kDtype>(map + begin, count, bound, values + selection.fill[u], nonfinite);
     any_nonfinite |= nonfinite;
     begin += count;
   }

@@ -133,6 +133,7 @@ struct Avx2 {
     return _mm_popcnt_u32(mask);
   }
 
+  // The finite lanes above a bound of at least -2^126.
   static uint32_t finite_above(__m256 values, __m256 bound) {
     return greater(values, bound) & greater(_mm256_set1_ps(kLeastNonfinite), values);
   }
@@ -183,7 +184,8 @@ struct Avx2 {
       const int left = static_cast<int>(std::min<int64_t>(count - i, 8));
       const __m256 part = _mm256_maskload_ps(values + i, first_lanes(left));
       largest = larger_magnitude(largest, part);
-      out += append(part, finite_above(part, level) & ((1u << left) - 1), out);
+      const uint32_t above = finite_above(part, level) & ((1u << left) - 1);
+      if (above) out += append(part, above, out);
     }
     nonfinite = reaches_nonfinite(largest);
     return out - begin;

@@ -71,8 +71,8 @@ class Selection:
     Attributes:
         values: ``[U, capacity]`` fp32, of which the first ``fill[u]`` are held; all finite.
         fill: ``[U]`` int64.
-        bound: ``[U]`` fp32; values at or below it no longer matter, since at least ``keep`` of those held are no smaller.
-            -inf while there are fewer.
+        bound: ``[U]`` fp32; values at or below it no longer matter, for at least ``keep`` that are no smaller are held.
+            -inf as long as there are fewer.
         keep: how many are wanted; at most the capacity less 256.
     """
 
@@ -85,8 +85,8 @@ class Selection:
 class Backend(Protocol):
     """What a backend does.
 
-    ``count`` and ``select`` return the smallest ``n * U + u`` of a map with a non-finite value. That is an int64 scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no
-    launch waits for it.
+    ``count`` and ``select`` return the smallest ``n * U + u`` of a map with a non-finite value. That is an int64
+    scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no launch waits for it.
     """
 
     name: str
