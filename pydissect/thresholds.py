@@ -17,7 +17,7 @@ from .nonfinite import NonfiniteFlag
 
 Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
 
-_SMALLEST_SLACK = 256
+_SMALLEST_SLACK = 256  # that backends rely on
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0
 
 
@@ -48,7 +48,8 @@ class ThresholdFinder:
     ``k = floor(quantile * n_values)``, so at most ``k`` of them exceed it (Bau et al.
     2017, section 2.2). Non-finite values rank as -inf. The result does not depend
     on the size, order or number of the batches, nor on how they are spread over
-    finders that are merged. Memory: about ``8 * U * quantile * n_values`` bytes.
+    finders that are merged. Memory: ``8 * U * quantile * n_values`` bytes, for the largest
+    quantile, and about a kilobyte a unit, in whatever order the values come.
 
     Args:
         n_values: activations of one unit over the whole dataset, ``N * h * w``; over

@@ -86,7 +86,7 @@ __attribute__((noinline)) int64_t prune(Selection& selection, int64_t u) {
   const int64_t rank = kSample * (keep + most) / (2 * fill);
   const Cut guess = find_cut<Isa>(sample, kSample, rank - 2, rank + 2, selection.bound[u], kOctave / 8);
 
-  // Where the sample was drawn to ties, the level sought is near; so start with the smallest step.
+  // If the guess is a tie, the level sought may be its neighbour, so start with the smallest step.
   const Cut cut = find_cut<Isa>(values, fill, keep, most, guess.level, 1);
   bool nonfinite;
   int64_t kept = Isa::template append_above<Dtype::f32>(values, fill, cut.level, values, nonfinite);
@@ -120,12 +120,20 @@ bool add_map(const typename Element<kDtype>::Stored* map, int size, Selection& s
   return any_nonfinite;
 }
 
+// Two maps ahead: the processor's own prefetching starts anew with every page.
+template <class Isa, class Stored>
+void prefetch_map(const Stored* map, int size) {
+  const char* begin = reinterpret_cast<const char*>(map);
+  for (const char* line = begin; line < begin + size * sizeof(Stored); line += 64) __builtin_prefetch(line);
+}
+
 template <class Isa, Dtype kDtype>
 void select_maps(const Acts& acts, const Part& part, Selection& selection) {
   using Stored = typename Element<kDtype>::Stored;
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const Stored* image = static_cast<const Stored*>(acts.data) + n * acts.stride_n;
     for (int64_t u = part.unit_begin; u < part.unit_end; ++u) {
+      if (u + 2 < part.unit_end) prefetch_map<Isa>(image + (u + 2) * acts.stride_u, acts.h * acts.w);
       if (add_map<Isa, kDtype>(image + u * acts.stride_u, acts.h * acts.w, selection, u)) {
         selection.first_nonfinite = std::min(selection.first_nonfinite, n * acts.units + u);
       }
@@ -151,6 +159,23 @@ bool add_pixel(const typename Element<kDtype>::Stored* pixel, const Part& part, 
   return nonfinite;
 }
 
+// Any strides: maps are copied to scratch [kUnitBlock, h * w].
+template <class Isa>
+void select_copies(const Acts& acts, const Part& part, float* scratch, Selection& selection) {
+  const float* maps[kUnitBlock];
+  for (int64_t n = part.image_begin; n < part.image_end; ++n) {
+    for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += kUnitBlock) {
+      const int count = static_cast<int>(std::min<int64_t>(kUnitBlock, part.unit_end - u0));
+      read_maps<Isa>(acts, n, u0, count, scratch, maps);
+      for (int i = 0; i < count; ++i) {
+        if (add_map<Isa, Dtype::f32>(maps[i], acts.h * acts.w, selection, u0 + i)) {
+          selection.first_nonfinite = std::min(selection.first_nonfinite, n * acts.units + u0 + i);
+        }
+      }
+    }
+  }
+}
+
 // Units side by side (channels-last, or one value a map): values are compared in the order of memory, a vector of
 // them with a vector of bounds.
 template <class Isa, Dtype kDtype>
@@ -170,26 +195,9 @@ void select_pixels(const Acts& acts, const Part& part, uint32_t* hits, Selection
   }
 }
 
-// Any strides: maps are copied to scratch [kUnitBlock, h * w].
-template <class Isa>
-void select_copies(const Acts& acts, const Part& part, float* scratch, Selection& selection) {
-  const float* maps[kUnitBlock];
-  for (int64_t n = part.image_begin; n < part.image_end; ++n) {
-    for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += kUnitBlock) {
-      const int count = static_cast<int>(std::min<int64_t>(kUnitBlock, part.unit_end - u0));
-      read_maps<Isa>(acts, n, u0, count, scratch, maps);
-      for (int i = 0; i < count; ++i) {
-        if (add_map<Isa, Dtype::f32>(maps[i], acts.h * acts.w, selection, u0 + i)) {
-          selection.first_nonfinite = std::min(selection.first_nonfinite, n * acts.units + u0 + i);
-        }
-      }
-    }
-  }
-}
-
 template <class Isa, Dtype kDtype>
 void select_as(const Acts& acts, const Part& part, float* scratch, uint32_t* hits, Selection& selection) {
-  if (acts.stride_u == 1) return select_pixels<Isa, kDtype>(acts, part, hits, selection);
+  if (acts.stride_u == 1 && acts.units > 1) return select_pixels<Isa, kDtype>(acts, part, hits, selection);
   const bool map_contiguous = (acts.stride_x == 1 || acts.w == 1) && (acts.stride_y == acts.w || acts.h == 1);
   if (map_contiguous) return select_maps<Isa, kDtype>(acts, part, selection);
   select_copies<Isa>(acts, part, scratch, selection);
@@ -213,7 +221,8 @@ template <class Isa>
 float value_of_rank(const Selection& selection, int64_t u, int64_t k) {
   const int64_t fill = selection.fill[u];
   if (fill <= k) return -kInfinity;
-  return find_cut<Isa>(selection.values + u * selection.capacity, fill, k + 1, k, selection.bound[u], kOctave / 8).level;
+  const float* values = selection.values + u * selection.capacity;
+  return find_cut<Isa>(values, fill, k + 1, k, selection.bound[u], kOctave / 8).level;
 }
 
 }  // namespace pydissect

@@ -119,7 +119,8 @@ struct Avx512 {
     __m512i largest = _mm512_setzero_si512();
     float* const begin = out;
     for (int64_t i = 0; i < count; i += 32) {
-      const __mmask16 valid_low = first_sixteen(count - i), valid_high = first_sixteen(std::max<int64_t>(count - i - 16, 0));
+      const __mmask16 valid_low = first_sixteen(count - i);
+      const __mmask16 valid_high = first_sixteen(std::max<int64_t>(count - i - 16, 0));
       const __m512 low = load_sixteen<kDtype>(values + i, valid_low);
       const __m512 high = load_sixteen<kDtype>(values + i + 16, valid_high);
       largest = larger_magnitude(larger_magnitude(largest, low), high);
