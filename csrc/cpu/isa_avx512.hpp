@@ -124,11 +124,11 @@ struct Avx512 {
       const __m512 low = load_sixteen<kDtype>(values + i, valid_low);
       const __m512 high = load_sixteen<kDtype>(values + i + 16, valid_high);
       largest = larger_magnitude(larger_magnitude(largest, low), high);
-      const __mmask16 above_low = _mm512_mask_cmp_ps_mask(valid_low, low, level, _CMP_GT_OQ);
-      const __mmask16 above_high = _mm512_mask_cmp_ps_mask(valid_high, high, level, _CMP_GT_OQ);
+      const __mmask16 above_low = valid_low & _mm512_cmp_ps_mask(low, level, _CMP_GT_OQ);
+      const __mmask16 above_high = valid_high & _mm512_cmp_ps_mask(high, level, _CMP_GT_OQ);
       if ((above_low | above_high) == 0) continue;
-      out += append(low, _mm512_mask_cmp_ps_mask(above_low, low, limit, _CMP_LT_OQ), out);
-      out += append(high, _mm512_mask_cmp_ps_mask(above_high, high, limit, _CMP_LT_OQ), out);
+      out += append(low, above_low & _mm512_cmp_ps_mask(low, limit, _CMP_LT_OQ), out);
+      out += append(high, above_high & _mm512_cmp_ps_mask(high, limit, _CMP_LT_OQ), out);
     }
     nonfinite = reaches_nonfinite(largest);
     return out - begin;
@@ -140,7 +140,7 @@ struct Avx512 {
     for (int64_t i = 0; i < count; i += 16) {
       const __mmask16 valid = first_sixteen(count - i);
       const __m512 part = _mm512_maskz_loadu_ps(valid, values + i);
-      above += _mm_popcnt_u32(_mm512_mask_cmp_ps_mask(valid, part, level, _CMP_GT_OQ));
+      above += _mm_popcnt_u32(valid & _mm512_cmp_ps_mask(part, level, _CMP_GT_OQ));
     }
     return above;
   }
@@ -156,7 +156,7 @@ struct Avx512 {
         const __m512 part = load_sixteen<kDtype>(values + i + j, valid);
         largest = larger_magnitude(largest, part);
         const __m512 levels = _mm512_maskz_loadu_ps(valid, bounds + i + j);
-        word |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(valid, part, levels, _CMP_GT_OQ)) << j;
+        word |= static_cast<uint32_t>(valid & _mm512_cmp_ps_mask(part, levels, _CMP_GT_OQ)) << j;
       }
       hits[i / 32] = word;
     }
