@@ -53,6 +53,18 @@ def select(
     threads: int,
     level_cap: str,
 ) -> int: ...
+def values_of_ranks(
+    values: int,
+    fill: int,
+    bound: int,
+    units: int,
+    capacity: int,
+    keep: int,
+    ranks: list[int],
+    threads: int,
+    level_cap: str,
+    result: int,
+) -> None: ...
 
 class PackedImages:
     @property

@@ -17,7 +17,7 @@ from .nonfinite import NonfiniteFlag
 
 Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
 
-_SMALLEST_SLACK = 256
+_SMALLEST_SLACK = 256  # that backends rely on
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0
 
 
@@ -48,7 +48,8 @@ class ThresholdFinder:
     ``k = floor(quantile * n_values)``, so at most ``k`` of them exceed it (Bau et al.
     2017, section 2.2). Non-finite values rank as -inf. The result does not depend
     on the size, order or number of the batches, nor on how they are spread over
-    finders that are merged. Memory: about ``8 * U * quantile * n_values`` bytes.
+    finders that are merged. Memory: ``8 * U * quantile * n_values`` bytes, for the largest
+    quantile, and about a kilobyte a unit, in whatever order the values come.
 
     Args:
         n_values: activations of one unit over the whole dataset, ``N * h * w``; over
@@ -138,12 +139,8 @@ class ThresholdFinder:
         """
         if self._selection is None or self._seen != self.n_values:
             raise InputError(f"n_values: expected {self.n_values} activations a unit, found {self._seen}")
-        values = _held(self._selection)
-        missing = max(self._ranks) + 1 - values.shape[1]
-        if missing > 0:
-            values = torch.nn.functional.pad(values, (0, missing), value=-torch.inf)
-        largest = _largest(values, max(self._ranks) + 1)
-        result = torch.stack([largest[:, k] for k in self._ranks])
+        backend = choose_backend(self._backend, self._selection.values.device)
+        result = backend.values_of_ranks(self._selection, self._ranks)
         # By its bits: with subnormals flushed, adding 0.0 would lose more than the sign of -0.0.
         bits = result.view(torch.int32)
         result = torch.where(bits == _NEGATIVE_ZERO, 0, bits).view(torch.float32)

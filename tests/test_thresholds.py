@@ -15,6 +15,7 @@ from strategies import DTYPES, NONFINITE, ORDERS, SPECIAL, VALUES, make_acts
 from torch import Tensor
 
 from pydissect import reference
+from pydissect.backends import Selection, choose_backend
 from pydissect.errors import InputError
 from pydissect.thresholds import ThresholdFinder, check_quantile, quantile_thresholds
 
@@ -94,30 +95,156 @@ def test_dtypes_and_orders(values: str, dtype: str, order: str, engine: Engine):
     assert same_bits(mine, expected(acts, [0.01, 0.2]))
 
 
+def _steps(values: Tensor, length: int) -> Tensor:
+    """Blocks of equal values, rising."""
+    return torch.arange(len(values)).div(length, rounding_mode="floor").float()
+
+
+def _blocked(values: Tensor, value: float) -> Tensor:
+    """Every other hundred replaced."""
+    return torch.where(torch.arange(len(values)) // 100 % 2 == 0, value, values)
+
+
+# In the order in which a unit's values arrive.
 ARRANGEMENTS = {
+    "any": lambda values: values,
     "rising": lambda values: values.sort().values,
     "falling": lambda values: values.sort(descending=True).values,
+    "rising-then-falling": lambda values: torch.cat(
+        [values[::2].sort().values, values[1::2].sort(descending=True).values]
+    ),
+    "alternating": lambda values: torch.stack(
+        [values[::2].sort().values, values[1::2].sort(descending=True).values], 1
+    ),
+    "rising-in-images": lambda values: values.sort().values.view(-1, 100)[:, torch.randperm(100)],
+    "rising-steps": lambda values: _steps(values, 37),
+    "falling-steps": lambda values: -_steps(values, 500),
+    "rising-over-all-magnitudes": lambda values: torch.linspace(-140, 125, len(values)).exp2(),
+    "neighbouring-floats": lambda values: 1 + torch.arange(len(values)) * 2.0**-23,
     "all-equal": lambda values: torch.full_like(values, 3.5),
     "two-values": lambda values: (values > 1).float(),
+    "two-values-rising": lambda values: (values > 1).float().sort().values,
     "zeros-of-both-signs": lambda values: torch.where(values > 0, 0.0, -0.0),
+    "zeros-and-few": lambda values: (values - 2.5).relu(),
     "negative-zeros": lambda values: torch.full_like(values, -0.0),
     "all-inf": lambda values: torch.full_like(values, torch.inf),
     "all-minus-inf": lambda values: torch.full_like(values, -torch.inf),
     "all-nan": lambda values: torch.full_like(values, torch.nan),
     "nan-but-for-few": lambda values: torch.where(values > 2, values, torch.nan),
+    "blocks-of-nan": lambda values: _blocked(values, torch.nan),
+    "blocks-of-minus-inf": lambda values: _blocked(values.sort().values, -torch.inf),
+    "blocks-of-inf": lambda values: _blocked(values.sort().values, torch.inf),
     "negative": lambda values: -values.abs() - 1,
 }
 
 
+def arranged(dtype: torch.dtype = torch.float32, order: str = "contiguous") -> Tensor:
+    """``[40, U, 10, 10]``: every arrangement is a unit."""
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(1))
+    units = [arrange(values).reshape(40, 10, 10) for arrange in ARRANGEMENTS.values()]
+    return ORDERS[order](torch.stack(units, dim=1).to(dtype))
+
+
+def wrong_units(mine: Tensor, theirs: Tensor) -> list[str]:
+    return [name for u, name in enumerate(ARRANGEMENTS) if not same_bits(mine[..., u], theirs[..., u])]
+
+
+# The buffers of the first are full again and again; those of the last never.
+LEVELS = ([0.005], [0.04], [0.1, 0.02], QUANTILES)
+
+
 @each_engine
-@pytest.mark.parametrize("name", ARRANGEMENTS)
-def test_arrangements(name: str, engine: Engine):
-    values = ARRANGEMENTS[name](torch.randn(4000, generator=torch.Generator().manual_seed(1)))
-    acts = values.view(40, 1, 10, 10).expand(40, 3, 10, 10)
+@pytest.mark.parametrize("order", ["contiguous", "channels-last", "padded-rows"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("quantiles", LEVELS, ids=str)
+def test_arrangements(quantiles: list, dtype: str, order: str, engine: Engine):
+    acts = arranged(DTYPES[dtype], order)
     with engine.chosen() as backend:
-        mine = find(acts.to(engine.device), QUANTILES, [13, 14], backend)
-    assert same_bits(mine, expected(acts, QUANTILES))
+        mine = find(acts.to(engine.device), quantiles, [13, 14], backend)
+    assert wrong_units(mine, expected(acts, quantiles)) == []
     assert not ((mine == 0) & mine.signbit()).any()
+
+
+@each_engine
+@pytest.mark.parametrize("above", [0, 1, 3998, 3999])
+def test_lowest_and_highest_ranks(above: int, engine: Engine):
+    acts = arranged()
+    quantile = Fraction(2 * above + 1, 8000)
+    assert reference.rank(quantile, 4000) == above
+    with engine.chosen() as backend:
+        mine = find(acts.to(engine.device), [quantile], [20], backend)
+    assert wrong_units(mine, expected(acts, [quantile])) == []
+
+
+@each_engine
+def test_one_value_a_batch(engine: Engine):
+    acts = arranged().permute(0, 2, 3, 1).reshape(4000, len(ARRANGEMENTS), 1, 1)[::5]
+    with engine.chosen() as backend:
+        mine = find(acts.to(engine.device), [0.02], list(range(1, 800)), backend)
+    assert wrong_units(mine, expected(acts, [0.02])) == []
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrangements_in_shards(dtype: str, engine: Engine):
+    """Each with a bound of its own, in an order of their own; one goes through a state."""
+    acts = arranged(DTYPES[dtype])
+    with engine.chosen() as backend:
+        shards = [ThresholdFinder(4000, 0.02, backend=backend) for _ in range(3)]
+        for shard, (begin, end) in zip(shards, [(25, 40), (0, 11), (11, 25)], strict=True):
+            shard.update(acts[begin:end].to(engine.device))
+        restored = ThresholdFinder(4000, 0.02, backend=backend)
+        restored.load_state_dict(shards[1].state_dict())
+        mine = shards[0].merge(restored).merge(shards[2]).compute()
+    assert wrong_units(mine, reference.thresholds(acts, 0.02)) == []
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Tensor:
+    """``[N, U, h, w]`` of which every unit is a chain of runs: ramps, plateaus, noise, non-finite values."""
+    h, w = draw(st.sampled_from([(1, 1), (1, 7), (5, 5), (9, 17)]))
+    images = draw(st.integers(1, 2000 // (h * w)))
+    length = images * h * w
+    units = []
+    for _ in range(draw(st.sampled_from([1, 2, 9]))):
+        runs: list[Tensor] = []
+        while sum(map(len, runs)) < length:
+            n = draw(st.integers(1, length))
+            start, slope = draw(st.integers(-3, 3)), draw(st.sampled_from([0.0, 2.0**-20, -(2.0**-20), 1.0, -1.0]))
+            run = start + slope * torch.arange(n)
+            kind = draw(st.sampled_from(["ramp", "noise", "ties", "nan", "-inf", "scaled"]))
+            if kind == "noise":
+                run = run + torch.rand(n, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
+            elif kind == "ties":
+                run = run.mul(0.25).round()
+            elif kind == "scaled":
+                run = run * draw(st.sampled_from([2.0**100, 2.0**-140]))
+            elif kind != "ramp":
+                run = torch.full((n,), float(kind))
+            runs.append(run)
+        units.append(torch.cat(runs)[:length].view(images, h, w))
+    order = draw(st.sampled_from(list(ORDERS)))
+    return ORDERS[order](torch.stack(units, dim=1).to(draw(st.sampled_from(list(DTYPES.values())))))
+
+
+@given(
+    streams(), st.fractions(Fraction(1, 1000), Fraction(1, 5)), st.lists(st.integers(0, 2000), max_size=4), st.data()
+)
+def test_any_streams(acts: Tensor, quantile: Fraction, cuts: list[int], data: st.DataObject):
+    """In batches, and in shards merged in any order."""
+    cuts = sorted(min(cut, len(acts)) for cut in cuts)
+    parts = [acts[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(acts)])]
+    theirs = expected(acts, [quantile])
+    shuffled = data.draw(st.permutations(parts))
+    for engine in AVAILABLE:
+        with engine.chosen() as backend:
+            assert same_bits(find(acts.to(engine.device), [quantile], cuts, backend), theirs), engine
+            merged = ThresholdFinder(values_of(acts), [quantile], backend=backend)
+            for part in shuffled:
+                shard = ThresholdFinder(values_of(acts), [quantile], backend=backend)
+                shard.update(part.to(engine.device))
+                merged.merge(shard)
+            assert same_bits(merged.compute(), theirs), engine
 
 
 @each_cpu_level
@@ -249,6 +376,81 @@ def test_memory_grows_with_the_rank_alone(images: int, engine: Engine):
     assert selection is not None
     held = sum(t.untyped_storage().nbytes() for t in (selection.values, selection.fill, selection.bound))
     assert held <= 5 * (8 * (0.001 * n_values + 1) + 4 * 256 + 64)
+
+
+@each_engine
+@pytest.mark.parametrize("order", ["contiguous", "channels-last"])
+def test_memory_is_bounded_in_any_order(order: str, engine: Engine):
+    """The buffers never grow, and what they hold and leave out agrees with the bounds."""
+    acts = arranged(order=order).to(engine.device)
+    with engine.chosen() as backend:
+        finder = ThresholdFinder(4000, 0.02, backend=backend)
+        for image in range(40):
+            finder.update(acts[image : image + 1])
+            selection = finder._selection
+            assert selection is not None
+            assert selection.values.untyped_storage().nbytes() <= 4 * len(ARRANGEMENTS) * (2 * 81 + 256)
+            seen = reference.finite_or_nan(acts[: image + 1]).transpose(0, 1).flatten(1)
+            for u, name in enumerate(ARRANGEMENTS):
+                held = selection.values[u, : int(selection.fill[u])]
+                bound = selection.bound[u]
+                assert (held >= bound).all(), name
+                assert len(held) >= selection.keep or bound == -torch.inf, name
+                assert torch.equal(held[held > bound].sort().values, seen[u][seen[u] > bound].sort().values), name
+
+
+@each_engine
+@pytest.mark.parametrize("order", ["contiguous", "channels-last", "padded-rows"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_writes_within_the_buffers(dtype: str, order: str, engine: Engine):
+    """A buffer in the midst of other memory, which stays as it was."""
+    acts = arranged(DTYPES[dtype], order).to(engine.device)
+    capacity, margin, sentinel = 300, 64, -12345.0
+    for u in range(len(ARRANGEMENTS)):
+        storage = torch.full((margin + capacity + margin,), sentinel, device=engine.device)
+        selection = Selection(
+            values=storage[margin:-margin].view(1, capacity),
+            fill=torch.zeros(1, dtype=torch.int64, device=engine.device),
+            bound=torch.full((1,), -torch.inf, device=engine.device),
+            keep=40,
+        )
+        with engine.chosen() as name:
+            choose_backend(name, engine.device).select(acts[:, u : u + 1], selection)
+        assert (storage[:margin] == sentinel).all()
+        assert (storage[-margin:] == sentinel).all()
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("units_innermost", [False, True])
+def test_every_half_against_any_bound(units_innermost: bool, dtype: str, engine: Engine):
+    """All 65,536 halves (for fp32: their like) against bounds on, just above, just below and between them."""
+    if dtype == "fp32":
+        patterns = torch.arange(-(2**31), 2**31, 2**16 + 1, dtype=torch.int64).to(torch.int32).view(torch.float32)
+    else:
+        patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(DTYPES[dtype])
+    values = reference.finite_or_nan(patterns)
+    generator = torch.Generator().manual_seed(3)
+    levels = values[~values.isnan()]
+    levels = levels[torch.randint(0, len(levels), (12,), generator=generator)]
+    neighbours = [torch.nextafter(levels, torch.tensor(side * torch.inf)) for side in (-1, 1)]
+    numbers = torch.tensor([0.0, -0.0, 2.0**-149, -(2.0**-149), 65519.0, -65519.0, 65537.0, -65537.0, 1e30, -torch.inf])
+    bounds = torch.cat([levels, *neighbours, levels * 1.0001, numbers])
+    units, n = len(bounds), len(patterns)
+    acts = patterns.view(n, 1).expand(n, units).contiguous().view(n, units, 1, 1)
+    if not units_innermost:
+        acts = patterns.view(1, 1, n, 1).expand(1, units, n, 1)
+    selection = Selection(
+        values=torch.zeros(units, 2 * n, device=engine.device),
+        fill=torch.zeros(units, dtype=torch.int64, device=engine.device),
+        bound=bounds.to(engine.device),
+        keep=n,
+    )
+    with engine.chosen() as name:
+        choose_backend(name, engine.device).select(acts.to(engine.device), selection)
+    for u, bound in enumerate(bounds):
+        held = selection.values[u, : int(selection.fill[u])].cpu()
+        assert torch.equal(held, values[values > bound]), f"bound {bound}"
 
 
 @each_engine
@@ -433,11 +635,14 @@ def test_to_keeps_what_was_seen():
 
 
 @each_engine
-def test_names_the_first_non_finite_map(engine: Engine):
-    acts = make_acts((6, 20, 3, 3))
+@pytest.mark.parametrize("order", ["contiguous", "channels-last", "padded-rows"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_names_the_first_non_finite_map(dtype: str, order: str, engine: Engine):
+    acts = make_acts((6, 20, 3, 3), DTYPES[dtype], order)
     acts[4, 3, 1, 1] = torch.nan
+    acts[3, 19, 0, 0] = -torch.inf
     acts[3, 17, 2, 2] = torch.inf
-    acts[5, 0, 0, 0] = 2.0**126
+    acts[5, 0, 0, 0] = torch.inf if dtype == "fp16" else 2.0**126
     with engine.chosen() as backend, threads(3):
         finder = ThresholdFinder(54, 0.1, backend=backend)
         finder.update(acts[:3].to(engine.device))

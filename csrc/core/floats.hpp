@@ -51,36 +51,53 @@ inline __attribute__((always_inline)) float decode_f16(uint16_t half) {
   return float_of(sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
 
-// The bits of the largest bf16 that is not above `value`; -0.0 is taken for 0.0.
-inline __attribute__((always_inline)) uint16_t floor_bf16(float value) {
-  const uint32_t bits = bits_of(value);
-  if (!(bits & kMagnitude)) return 0;
-  const bool towards_zero_is_up = (bits >> 31) && (bits & 0xffffu);
-  return static_cast<uint16_t>((bits >> 16) + towards_zero_is_up);
+constexpr float kInfinity = __builtin_inff();
+constexpr float kLeastNonfinite = 0x1p126f;
+
+// Integers in the order of the floats they stand for; that of -0.0 is one below that of 0.0.
+inline __attribute__((always_inline)) int64_t order_of(float value) {
+  const int32_t bits = static_cast<int32_t>(bits_of(value));
+  return bits < 0 ? bits ^ static_cast<int32_t>(kMagnitude) : bits;
 }
 
-// The bits of the largest fp16 that is not above `value`, which is not NaN; -0.0 is taken for 0.0.
-inline __attribute__((always_inline)) uint16_t floor_f16(float value) {
-  const uint32_t bits = bits_of(value), magnitude = bits & kMagnitude;
-  if (!magnitude) return 0;
-  const int exponent = static_cast<int>(magnitude >> 23) - 127;
-  const uint32_t significand = (magnitude & 0x7fffffu) | 0x800000u;
-  uint32_t half;  // rounded towards zero
-  bool inexact = true;
-  if (exponent > 15) {
-    half = 0x7bffu;
-  } else if (exponent >= -14) {
+inline __attribute__((always_inline)) float value_at(int64_t order) {
+  const int32_t bits = static_cast<int32_t>(order);
+  return float_of(static_cast<uint32_t>(bits < 0 ? bits ^ static_cast<int32_t>(kMagnitude) : bits));
+}
+
+// The same for halves, but 0 for both zeros.
+inline __attribute__((always_inline)) int16_t half_order_of(uint16_t half) {
+  const int magnitude = half & 0x7fff;
+  return static_cast<int16_t>(half & 0x8000 ? -magnitude : magnitude);
+}
+
+// The magnitude's bits from which on a half is non-finite.
+template <Dtype kDtype>
+constexpr uint16_t kNonfiniteHalf = kDtype == Dtype::f16 ? 0x7c00 : 0x7e80;
+
+// The order of the largest half that is no larger than the value.
+template <Dtype kDtype>
+inline __attribute__((always_inline)) int16_t floor_half_order(float value) {
+  static_assert(kDtype != Dtype::f32);
+  const uint32_t magnitude = bits_of(value) & kMagnitude;
+  uint32_t half;
+  bool exact;
+  if (kDtype == Dtype::bf16) {
+    half = magnitude >> 16;
+    exact = (magnitude & 0xffffu) == 0;
+  } else if (magnitude >= 0x47800000u) {  // 65536 and more; infinity stands for all of them
+    half = 0x7c00u;
+    exact = true;
+  } else if (magnitude >= 0x38800000u) {  // normal halves
     half = (magnitude - (112u << 23)) >> 13;
-    inexact = magnitude & 0x1fffu;
-  } else if (exponent >= -24) {
-    const int shift = -1 - exponent;
-    half = significand >> shift;
-    inexact = significand & ((1u << shift) - 1);
+    exact = (magnitude & 0x1fffu) == 0;
   } else {
-    half = 0;
+    const float steps = float_of(magnitude) * 0x1p24f;
+    half = static_cast<uint32_t>(steps);
+    exact = static_cast<float>(half) == steps;
   }
-  if (!(bits >> 31)) return static_cast<uint16_t>(half);
-  return static_cast<uint16_t>(0x8000u | (half + inexact));
+  const int order = static_cast<int>(half);
+  return static_cast<int16_t>(bits_of(value) >> 31 ? -(order + !exact) : order);
 }
 
 }  // namespace pydissect

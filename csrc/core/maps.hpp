@@ -21,8 +21,8 @@ struct Element<Dtype::f32> {
   static __attribute__((always_inline)) Cut cut(float threshold) { return threshold; }
 };
 
-// Halves are ordered as integers, once the negative ones have all bits but the sign inverted. A
-// threshold that is not negative lies above all of these, so that they need not be.
+// Halves are ordered as integers once all bits but the sign of the negative ones are inverted: a half of order -m
+// then is -m - 1. A threshold that is not negative lies above all of these, so that they need not be.
 struct HalfCut {
   int16_t key;
   bool negative;
@@ -30,23 +30,27 @@ struct HalfCut {
     const int16_t value = static_cast<int16_t>(half);
     return static_cast<int16_t>(value < 0 ? value ^ 0x7fff : value);
   }
-  static __attribute__((always_inline)) HalfCut of(uint16_t half) { return {key_of(half), (half & 0x8000u) != 0}; }
+  static __attribute__((always_inline)) HalfCut of(int16_t order) {
+    return {static_cast<int16_t>(order - (order < 0)), order < 0};
+  }
 };
 template <>
 struct Element<Dtype::f16> {
   using Stored = uint16_t;
   using Cut = HalfCut;
-  static constexpr int16_t kNonfinite = 0x7c00;
   static __attribute__((always_inline)) float decode(uint16_t value) { return decode_f16(value); }
-  static __attribute__((always_inline)) Cut cut(float threshold) { return HalfCut::of(floor_f16(threshold)); }
+  static __attribute__((always_inline)) Cut cut(float threshold) {
+    return HalfCut::of(floor_half_order<Dtype::f16>(threshold));
+  }
 };
 template <>
 struct Element<Dtype::bf16> {
   using Stored = uint16_t;
   using Cut = HalfCut;
-  static constexpr int16_t kNonfinite = 0x7e80;
   static __attribute__((always_inline)) float decode(uint16_t value) { return decode_bf16(value); }
-  static __attribute__((always_inline)) Cut cut(float threshold) { return HalfCut::of(floor_bf16(threshold)); }
+  static __attribute__((always_inline)) Cut cut(float threshold) {
+    return HalfCut::of(floor_half_order<Dtype::bf16>(threshold));
+  }
 };
 
 // Values of a map above a threshold: the place of the first of 32 above 32 bits, one for each of them.

@@ -19,11 +19,6 @@ namespace {
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
 int64_t share(int64_t total, int parts, int part) { return total * part / parts; }
 
-float prune(float* values, int64_t capacity, int64_t keep) {
-  std::nth_element(values, values + keep - 1, values + capacity, std::greater<float>());
-  return values[keep - 1];
-}
-
 // The calling thread's memory, kept from one call to the next: the first touch of a page costs more than a map.
 const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   thread_local Arena arena;
@@ -120,15 +115,13 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
   const int parts = static_cast<int>(std::clamp<int64_t>(acts.units, 1, threads));
   struct Memory {
     float* scratch;
-    float* finite;
-    Hot* hot;
+    uint32_t* hits;
   };
   std::vector<Memory> memories(parts);
   std::vector<Arena> arenas(parts);
   for (int i = 0; i < parts; ++i) {
-    arenas[i].reserve(&memories[i].scratch, kUnitBlock * size);
-    arenas[i].reserve(&memories[i].finite, size);
-    arenas[i].reserve(&memories[i].hot, size / 32 + 2);
+    arenas[i].reserve(&memories[i].scratch, size);
+    arenas[i].reserve(&memories[i].hits, acts.units / 32 + 1);
     arenas[i].allocate();
   }
   std::vector<int64_t> first_nonfinite(parts, kNone);
@@ -139,10 +132,23 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
     const Part part = {0, acts.images, share(acts.units, parts, i), share(acts.units, parts, i + 1)};
     Selection own = selection;
     own.first_nonfinite = kNone;
-    level.select(acts, part, prune, memories[i].scratch, memories[i].finite, memories[i].hot, own);
+    level.select(acts, part, memories[i].scratch, memories[i].hits, own);
     first_nonfinite[i] = own.first_nonfinite;
   }
   selection.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());
+}
+
+void values_of_ranks(const Selection& selection, int64_t units, const std::vector<int64_t>& ranks, int threads,
+                     const std::string& level_cap, float* values) {
+  const Level& level = best_level(level_cap);
+  const int parts = static_cast<int>(std::clamp<int64_t>(units, 1, threads));
+#pragma omp parallel for num_threads(parts) schedule(static, 1)
+  for (int i = 0; i < parts; ++i) {
+    const KeepDenormals keep_denormals;
+    for (int64_t u = share(units, parts, i); u < share(units, parts, i + 1); ++u) {
+      for (size_t l = 0; l < ranks.size(); ++l) values[l * units + u] = level.value_of_rank(selection, u, ranks[l]);
+    }
+  }
 }
 
 }  // namespace pydissect

@@ -115,6 +115,19 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("threads"), py::arg("level_cap"),
       "Adds the values of a batch that can still be among the `keep` largest of their unit.");
 
+  module.def(
+      "values_of_ranks",
+      [](std::uintptr_t values, std::uintptr_t fill, std::uintptr_t bound, int64_t units, int64_t capacity,
+         int64_t keep, const std::vector<int64_t>& ranks, int threads, const std::string& level_cap,
+         std::uintptr_t result) {
+        const Selection selection = {at<float>(values), at<int64_t>(fill), at<float>(bound), capacity, keep, 0};
+        const py::gil_scoped_release release;
+        values_of_ranks(selection, units, ranks, threads, level_cap, at<float>(result));
+      },
+      py::arg("values"), py::arg("fill"), py::arg("bound"), py::arg("units"), py::arg("capacity"), py::arg("keep"),
+      py::arg("ranks"), py::arg("threads"), py::arg("level_cap"), py::arg("result"),
+      "The (k + 1)-th largest of the values that each unit holds, for each rank k.");
+
   py::class_<PackedImages>(module, "PackedImages")
       .def_property_readonly("bitmap_offsets", view_of<&PackedImages::bitmap_offsets>)
       .def_property_readonly("concepts", view_of<&PackedImages::concepts>)

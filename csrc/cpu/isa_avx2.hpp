@@ -14,8 +14,20 @@ struct Avx2 : X86<Avx2> {
 
   static Lanes load_rows(const float* source) { return _mm256_broadcast_ss(source); }
 
-  static uint32_t greater(Lanes value, float threshold) {
-    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_set1_ps(threshold), _CMP_GT_OQ)));
+  static uint32_t greater(__m256 value, __m256 threshold) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)));
+  }
+
+  static uint32_t greater(Lanes value, float threshold) { return greater(value, _mm256_set1_ps(threshold)); }
+
+  static __m256i larger_magnitude(__m256i largest, __m256 values) {
+    const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
+    return _mm256_max_epi32(largest, _mm256_and_si256(_mm256_castps_si256(values), magnitude));
+  }
+
+  static bool reaches_nonfinite(__m256i largest) {
+    const __m256i reached = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1));
+    return _mm256_movemask_epi8(reached) != 0;
   }
 
   template <Dtype kDtype>
@@ -46,9 +58,9 @@ struct Avx2 : X86<Avx2> {
     bool nonfinite() const {
       // Magnitudes have no sign bit, so that signed comparisons order them.
       if constexpr (kDtype == Dtype::f32) {
-        return bits(_mm256_cmpgt_epi32(largest_, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1)));
+        return reaches_nonfinite(largest_);
       } else {
-        return bits(_mm256_cmpgt_epi16(largest_, _mm256_set1_epi16(Element<kDtype>::kNonfinite - 1)));
+        return bits(_mm256_cmpgt_epi16(largest_, _mm256_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype> - 1))));
       }
     }
 
@@ -92,8 +104,7 @@ struct Avx2 : X86<Avx2> {
 
     static __m256i compare(const float* values, __m256i cut, __m256i& largest) {
       const __m256 v = _mm256_loadu_ps(values);
-      const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
-      largest = _mm256_max_epi32(largest, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
+      largest = larger_magnitude(largest, v);
       return _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_castsi256_ps(cut), _CMP_GT_OQ));
     }
 
@@ -139,16 +150,15 @@ struct Avx2 : X86<Avx2> {
     bool nonfinite() const {
       const __m256i largest = _mm256_max_epi32(_mm256_max_epi32(largest_[0], largest_[1]),
                                                _mm256_max_epi32(largest_[2], largest_[3]));
-      return _mm256_movemask_epi8(_mm256_cmpgt_epi32(largest, _mm256_set1_epi32(static_cast<int>(kNonfinite) - 1)));
+      return reaches_nonfinite(largest);
     }
 
    private:
     template <Dtype kDtype>
     uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
       const __m256 v = load_floats<kDtype>(values);
-      const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(static_cast<int>(kMagnitude)));
-      largest_[g] = _mm256_max_epi32(largest_[g], magnitude);
-      return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, lowest_[g], _CMP_GT_OQ)));
+      largest_[g] = larger_magnitude(largest_[g], v);
+      return greater(v, lowest_[g]);
     }
 
     int groups_, last_;
@@ -168,9 +178,13 @@ struct Avx2 : X86<Avx2> {
     }
   };
 
-  static void append_items(Item* items, Item first, uint32_t touched) {
+  static __m128i places_of_bits(uint32_t byte) {
     static constexpr Places kPlaces;
-    const __m128i places = _mm_cvtsi64_si128(static_cast<int64_t>(kPlaces.of[touched]));
+    return _mm_cvtsi64_si128(static_cast<int64_t>(kPlaces.of[byte]));
+  }
+
+  static void append_items(Item* items, Item first, uint32_t touched) {
+    const __m128i places = places_of_bits(touched);
     const __m256i base = _mm256_set1_epi64x(static_cast<int64_t>(first));
     store(items, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(places)));
     store(items + 4, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(_mm_srli_si128(places, 4))));
@@ -213,6 +227,154 @@ struct Avx2 : X86<Avx2> {
       }
     }
     return bits;
+  }
+
+  // The first `count` (0 to 8) lanes of a mask for masked loads.
+  static __m256i first_lanes(int count) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+
+  static int64_t append(__m256 values, uint32_t mask, float* out) {
+    const __m256i lanes = _mm256_cvtepu8_epi32(places_of_bits(mask));
+    _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(values, lanes));
+    return _mm_popcnt_u32(mask);
+  }
+
+  // The finite lanes above a bound of at least -2^126.
+  static uint32_t finite_above(__m256 values, __m256 bound) {
+    return greater(values, bound) & greater(_mm256_set1_ps(kLeastNonfinite), values);
+  }
+
+  template <Dtype kDtype>
+  static int64_t append_above(const typename Element<kDtype>::Stored* values, int64_t count, float bound, float* out,
+                              bool& nonfinite) {
+    if constexpr (kDtype == Dtype::f32) {
+      return append_floats_above(values, count, bound, out, nonfinite);
+    } else {
+      return append_halves_above<kDtype>(values, count, bound, out, nonfinite);
+    }
+  }
+
+  static int64_t append_floats_above(const float* values, int64_t count, float bound, float* out, bool& nonfinite) {
+    const __m256 level = _mm256_set1_ps(bound);
+    __m256i largest = _mm256_setzero_si256();
+    float* const begin = out;
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+      __m256 part[4];
+      __m256 above = _mm256_setzero_ps();
+      for (int j = 0; j < 4; ++j) {
+        part[j] = _mm256_loadu_ps(values + i + 8 * j);
+        above = _mm256_or_ps(above, _mm256_cmp_ps(part[j], level, _CMP_GT_OQ));
+        largest = larger_magnitude(largest, part[j]);
+      }
+      if (_mm256_movemask_ps(above) == 0) continue;
+      for (int j = 0; j < 4; ++j) out += append(part[j], finite_above(part[j], level), out);
+    }
+    for (; i < count; i += 8) {
+      const int left = static_cast<int>(std::min<int64_t>(count - i, 8));
+      const __m256 part = _mm256_maskload_ps(values + i, first_lanes(left));
+      largest = larger_magnitude(largest, part);
+      const uint32_t above = finite_above(part, level) & ((1u << left) - 1);
+      if (above) out += append(part, above, out);
+    }
+    nonfinite = reaches_nonfinite(largest);
+    return out - begin;
+  }
+
+  // Sixteen halves a comparison, as integers; only where one is above are they decoded.
+  template <Dtype kDtype>
+  static int64_t append_halves_above(const uint16_t* values, int64_t count, float bound, float* out,
+                                     bool& nonfinite) {
+    const __m256 level = _mm256_set1_ps(bound);
+    const __m256i order_level = _mm256_set1_epi16(floor_half_order<kDtype>(bound));
+    __m256i largest = _mm256_setzero_si256();
+    float* const begin = out;
+    const auto orders = [&](__m256i halves) {
+      const __m256i magnitudes = _mm256_and_si256(halves, _mm256_set1_epi16(0x7fff));
+      largest = _mm256_max_epi16(largest, magnitudes);
+      return _mm256_sign_epi16(magnitudes, halves);
+    };
+    const auto append_sixteen = [&](__m256i halves, uint32_t valid) {
+      const __m256 low = decode_eight<kDtype>(_mm256_castsi256_si128(halves));
+      const __m256 high = decode_eight<kDtype>(_mm256_extracti128_si256(halves, 1));
+      out += append(low, finite_above(low, level) & valid & 0xff, out);
+      out += append(high, finite_above(high, level) & valid >> 8, out);
+    };
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+      const __m256i a = load(values + i);
+      const __m256i b = load(values + i + 16);
+      const __m256i above =
+          _mm256_or_si256(_mm256_cmpgt_epi16(orders(a), order_level), _mm256_cmpgt_epi16(orders(b), order_level));
+      if (_mm256_movemask_epi8(above) == 0) continue;
+      append_sixteen(a, 0xffff);
+      append_sixteen(b, 0xffff);
+    }
+    for (; i < count; i += 16) {
+      uint32_t valid = 0xffff;
+      alignas(32) uint16_t copy[16] = {};
+      const uint16_t* source = values + i;
+      if (const int left = static_cast<int>(count - i); left < 16) {
+        valid = (1u << left) - 1;
+        if (count >= 16) {
+          source = values + count - 16;
+          valid = 0xffff & ~(0xffffu >> left);
+        } else {
+          std::copy_n(source, left, copy);
+          source = copy;
+        }
+      }
+      const __m256i halves = load(source);
+      if (_mm256_movemask_epi8(_mm256_cmpgt_epi16(orders(halves), order_level)) != 0) append_sixteen(halves, valid);
+    }
+    const __m256i reached =
+        _mm256_cmpgt_epi16(largest, _mm256_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype> - 1)));
+    nonfinite = _mm256_movemask_epi8(reached) != 0;
+    return out - begin;
+  }
+
+  static int64_t count_above(const float* values, int64_t count, float bound) {
+    const __m256 level = _mm256_set1_ps(bound);
+    __m256i sums[4] = {};
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+      for (int j = 0; j < 4; ++j) {
+        const __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(values + i + 8 * j), level, _CMP_GT_OQ);
+        sums[j] = _mm256_sub_epi32(sums[j], _mm256_castps_si256(above));
+      }
+    }
+    const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3]));
+    const __m256i pairs = _mm256_add_epi64(_mm256_and_si256(sum, _mm256_set1_epi64x(0xffffffff)),
+                                           _mm256_srli_epi64(sum, 32));
+    const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    int64_t above = _mm_cvtsi128_si64(two) + _mm_extract_epi64(two, 1);
+    for (; i < count; ++i) above += values[i] > bound;
+    return above;
+  }
+
+  template <Dtype kDtype>
+  static bool above_each(const typename Element<kDtype>::Stored* values, const float* bounds, int64_t count,
+                         uint32_t* hits) {
+    __m256i largest = _mm256_setzero_si256();
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+      uint32_t word = 0;
+      for (int j = 0; j < 32; j += 8) {
+        const __m256 part = load_floats<kDtype>(values + i + j);
+        largest = larger_magnitude(largest, part);
+        word |= greater(part, _mm256_loadu_ps(bounds + i + j)) << j;
+      }
+      hits[i / 32] = word;
+    }
+    bool nonfinite = reaches_nonfinite(largest);
+    if (i < count) hits[i / 32] = 0;
+    for (int j = 0; i + j < count; ++j) {
+      const float value = Element<kDtype>::decode(values[i + j]);
+      nonfinite |= is_nonfinite(value);
+      hits[i / 32] |= static_cast<uint32_t>(value > bounds[i + j]) << j;
+    }
+    return nonfinite;
   }
 };
 

@@ -53,8 +53,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
             const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
             const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
             above |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
-            const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
-            largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+            largest = larger_magnitude(largest, v);
           }
         } else {
           const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
@@ -72,9 +71,9 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     bool nonfinite() const {
       // Magnitudes have no sign bit, so that signed comparisons order them.
       if constexpr (kDtype == Dtype::f32) {
-        return _mm512_cmpge_epi32_mask(largest_, _mm512_set1_epi32(static_cast<int>(kNonfinite)));
+        return reaches_nonfinite(largest_);
       } else {
-        return _mm512_cmpge_epi16_mask(largest_, _mm512_set1_epi16(Element<kDtype>::kNonfinite));
+        return _mm512_cmpge_epi16_mask(largest_, _mm512_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype>)));
       }
     }
 
@@ -99,24 +98,14 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
     bool nonfinite() const {
-      const __m512i largest = _mm512_max_epi32(largest_[0], largest_[1]);
-      return _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite)));
+      return reaches_nonfinite(largest_[0]) || reaches_nonfinite(largest_[1]);
     }
 
    private:
     template <Dtype kDtype>
     uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
-      __m512 v;
-      if constexpr (kDtype == Dtype::f32) {
-        v = _mm512_maskz_loadu_ps(lanes_[g], values);
-      } else if constexpr (kDtype == Dtype::f16) {
-        v = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_[g], values));
-      } else {
-        const __m256i halves = _mm256_maskz_loadu_epi16(lanes_[g], values);
-        v = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-      }
-      const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
-      largest_[g] = _mm512_max_epi32(largest_[g], _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+      const __m512 v = load_sixteen<kDtype>(values, lanes_[g]);
+      largest_[g] = larger_magnitude(largest_[g], v);
       return _mm512_mask_cmp_ps_mask(lanes_[g], v, lowest_[g], _CMP_GT_OQ);
     }
 
@@ -163,6 +152,88 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       }
     }
     return bits;
+  }
+
+  static __mmask16 first_sixteen(int64_t count) {
+    return count >= 16 ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
+  }
+
+  // Sixteen values, as many as there are, the others 0.
+  template <Dtype kDtype>
+  static __m512 load_sixteen(const typename Element<kDtype>::Stored* values, __mmask16 valid) {
+    if constexpr (kDtype == Dtype::f32) {
+      return _mm512_maskz_loadu_ps(valid, values);
+    } else {
+      const __m256i halves = _mm256_maskz_loadu_epi16(valid, values);
+      if constexpr (kDtype == Dtype::f16) return _mm512_cvtph_ps(halves);
+      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+    }
+  }
+
+  static __m512i larger_magnitude(__m512i largest, __m512 values) {
+    const __m512i magnitude = _mm512_set1_epi32(static_cast<int>(kMagnitude));
+    return _mm512_max_epu32(largest, _mm512_and_si512(_mm512_castps_si512(values), magnitude));
+  }
+
+  static bool reaches_nonfinite(__m512i largest) {
+    return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(static_cast<int>(kNonfinite))) != 0;
+  }
+
+  // Compressed in a register first: compressing straight to memory is many times slower.
+  static int64_t append(__m512 values, __mmask16 mask, float* out) {
+    _mm512_storeu_ps(out, _mm512_maskz_compress_ps(mask, values));
+    return _mm_popcnt_u32(mask);
+  }
+
+  template <Dtype kDtype>
+  static int64_t append_above(const typename Element<kDtype>::Stored* values, int64_t count, float bound, float* out,
+                              bool& nonfinite) {
+    const __m512 level = _mm512_set1_ps(bound), limit = _mm512_set1_ps(kLeastNonfinite);
+    __m512i largest = _mm512_setzero_si512();
+    float* const begin = out;
+    for (int64_t i = 0; i < count; i += 32) {
+      const __mmask16 valid_low = first_sixteen(count - i);
+      const __mmask16 valid_high = first_sixteen(std::max<int64_t>(count - i - 16, 0));
+      const __m512 low = load_sixteen<kDtype>(values + i, valid_low);
+      const __m512 high = load_sixteen<kDtype>(values + i + 16, valid_high);
+      largest = larger_magnitude(larger_magnitude(largest, low), high);
+      const __mmask16 above_low = valid_low & _mm512_cmp_ps_mask(low, level, _CMP_GT_OQ);
+      const __mmask16 above_high = valid_high & _mm512_cmp_ps_mask(high, level, _CMP_GT_OQ);
+      if ((above_low | above_high) == 0) continue;
+      out += append(low, above_low & _mm512_cmp_ps_mask(low, limit, _CMP_LT_OQ), out);
+      out += append(high, above_high & _mm512_cmp_ps_mask(high, limit, _CMP_LT_OQ), out);
+    }
+    nonfinite = reaches_nonfinite(largest);
+    return out - begin;
+  }
+
+  static int64_t count_above(const float* values, int64_t count, float bound) {
+    const __m512 level = _mm512_set1_ps(bound);
+    int64_t above = 0;
+    for (int64_t i = 0; i < count; i += 16) {
+      const __mmask16 valid = first_sixteen(count - i);
+      const __m512 part = _mm512_maskz_loadu_ps(valid, values + i);
+      above += _mm_popcnt_u32(valid & _mm512_cmp_ps_mask(part, level, _CMP_GT_OQ));
+    }
+    return above;
+  }
+
+  template <Dtype kDtype>
+  static bool above_each(const typename Element<kDtype>::Stored* values, const float* bounds, int64_t count,
+                         uint32_t* hits) {
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t i = 0; i < count; i += 32) {
+      uint32_t word = 0;
+      for (int j = 0; j < 32 && i + j < count; j += 16) {
+        const __mmask16 valid = first_sixteen(count - i - j);
+        const __m512 part = load_sixteen<kDtype>(values + i + j, valid);
+        largest = larger_magnitude(largest, part);
+        const __m512 levels = _mm512_maskz_loadu_ps(valid, bounds + i + j);
+        word |= static_cast<uint32_t>(valid & _mm512_cmp_ps_mask(part, levels, _CMP_GT_OQ)) << j;
+      }
+      hits[i / 32] = word;
+    }
+    return reaches_nonfinite(largest);
   }
 };
 

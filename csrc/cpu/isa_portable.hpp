@@ -68,7 +68,7 @@ struct Portable {
       if constexpr (kDtype == Dtype::f32) {
         return largest_ >= kNonfinite;
       } else {
-        return largest_ >= Element<kDtype>::kNonfinite;
+        return largest_ >= kNonfiniteHalf<kDtype>;
       }
     }
 
@@ -140,6 +140,43 @@ struct Portable {
       bits |= (eight * 0x0102040810204080 >> 56) << i;
     }
     return bits;
+  }
+
+  template <Dtype kDtype>
+  static int64_t append_above(const typename Element<kDtype>::Stored* values, int64_t count, float bound, float* out,
+                              bool& nonfinite) {
+    int64_t above = 0;
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const float value = Element<kDtype>::decode(values[i]);
+      largest = std::max(largest, bits_of(value) & kMagnitude);
+      out[above] = value;
+      above += (value > bound) & (value < kLeastNonfinite);
+    }
+    nonfinite = largest >= kNonfinite;
+    return above;
+  }
+
+  static int64_t count_above(const float* values, int64_t count, float bound) {
+    int64_t above = 0;
+    for (int64_t i = 0; i < count; ++i) above += values[i] > bound;
+    return above;
+  }
+
+  template <Dtype kDtype>
+  static bool above_each(const typename Element<kDtype>::Stored* values, const float* bounds, int64_t count,
+                         uint32_t* hits) {
+    uint32_t largest = 0;
+    for (int64_t begin = 0; begin < count; begin += 32) {
+      uint32_t word = 0;
+      for (int64_t i = begin; i < std::min(begin + 32, count); ++i) {
+        const float value = Element<kDtype>::decode(values[i]);
+        largest = std::max(largest, bits_of(value) & kMagnitude);
+        word |= static_cast<uint32_t>(value > bounds[i]) << (i - begin);
+      }
+      hits[begin / 32] = word;
+    }
+    return largest >= kNonfinite;
   }
 };
 

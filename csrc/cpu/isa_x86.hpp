@@ -14,13 +14,17 @@ struct X86 {
   static void store(void* target, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(target), value); }
 
   template <Dtype kDtype>
+  static __m256 decode_eight(__m128i halves) {
+    if constexpr (kDtype == Dtype::f16) return _mm256_cvtph_ps(halves);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+
+  template <Dtype kDtype>
   static __m256 load_floats(const typename Element<kDtype>::Stored* source) {
     if constexpr (kDtype == Dtype::f32) {
       return _mm256_loadu_ps(source);
     } else {
-      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source));
-      if constexpr (kDtype == Dtype::f16) return _mm256_cvtph_ps(halves);
-      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+      return decode_eight<kDtype>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
     }
   }
 

@@ -10,7 +10,7 @@ namespace pydissect {
 
 template <class Isa>
 constexpr Level level_of(const char* name) {
-  return {name, count<Isa>, select_part<Isa>, pack_bool_block<Isa>, pack_label_image<Isa>};
+  return {name, count<Isa>, select_part<Isa>, value_of_rank<Isa>, pack_bool_block<Isa>, pack_label_image<Isa>};
 }
 
 }  // namespace pydissect

@@ -14,6 +14,7 @@ struct Level {
   const char* name;
   decltype(&count<void>) count;
   decltype(&select_part<void>) select;
+  decltype(&value_of_rank<void>) value_of_rank;
   decltype(&pack_bool_block<void>) pack_bool;
   decltype(&pack_label_image<void>) pack_labels;
 };

@@ -6,7 +6,7 @@ and not before. Nothing outside this package asks which device it runs on.
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,10 +69,11 @@ class Selection:
     """Per unit, the values that can still be among the ``keep`` largest.
 
     Attributes:
-        values: ``[U, capacity]`` fp32, of which the first ``fill[u]`` are held.
+        values: ``[U, capacity]`` fp32, of which the first ``fill[u]`` are held; all finite.
         fill: ``[U]`` int64.
-        bound: ``[U]`` fp32; values at or below it no longer matter.
-        keep: how many are wanted; less than the capacity.
+        bound: ``[U]`` fp32; values at or below it no longer matter, for at least ``keep`` that are no smaller are held.
+            -inf as long as there are fewer.
+        keep: how many are wanted; at most the capacity less 256.
     """
 
     values: Tensor
@@ -82,10 +83,10 @@ class Selection:
 
 
 class Backend(Protocol):
-    """What a backend does. Both methods return the smallest ``n * U + u`` of a map with a non-finite value.
+    """What a backend does.
 
-    That is an int64 scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no
-    launch waits for it.
+    ``count`` and ``select`` return the smallest ``n * U + u`` of a map with a non-finite value. That is an int64
+    scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no launch waits for it.
     """
 
     name: str
@@ -98,6 +99,9 @@ class Backend(Protocol):
 
     def select(self, acts: Tensor, selection: Selection) -> Tensor:
         """Adds to the selection what a batch ``[N, U, h, w]`` holds of it."""
+
+    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
+        """``[len(ranks), U]`` fp32: the ``(k + 1)``-th largest of the values held, or -inf if there are fewer."""
 
 
 def _load(module: str) -> Callable[[], Backend]:

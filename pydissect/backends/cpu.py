@@ -3,6 +3,7 @@
 The environment variable ``PYDISSECT_CPU_LEVEL`` caps the instruction set.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -78,6 +79,24 @@ class CpuBackend:
             level_cap=level_cap(),
         )
         return torch.tensor(first)
+
+    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
+        """The values of those ranks among the values held."""
+        units, capacity = selection.values.shape
+        result = torch.empty((len(ranks), units))
+        _cpu.values_of_ranks(
+            values=selection.values.data_ptr(),
+            fill=selection.fill.data_ptr(),
+            bound=selection.bound.data_ptr(),
+            units=units,
+            capacity=capacity,
+            keep=selection.keep,
+            ranks=list(ranks),
+            threads=torch.get_num_threads(),
+            level_cap=level_cap(),
+            result=result.data_ptr(),
+        )
+        return result
 
 
 BACKEND = CpuBackend()

@@ -1,5 +1,7 @@
 """The reference as a backend: slow, on any device that torch has, and right by definition."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,12 @@ class ReferenceBackend:
             selection.values[u, : len(values)] = values
             selection.fill[u] = len(values)
         return _first_nonfinite(acts)
+
+    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
+        """The values of those ranks among the values held."""
+        places = torch.arange(selection.values.shape[1], device=selection.fill.device)
+        held = torch.where(places < selection.fill[:, None], selection.values, -torch.inf)
+        return held.sort(dim=1, descending=True).values[:, list(ranks)].T
 
 
 BACKEND = ReferenceBackend()
