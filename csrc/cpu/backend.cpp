@@ -9,6 +9,10 @@
 
 #include <omp.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "denormals.hpp"
 #include "geometry.hpp"
 #include "levels.hpp"
@@ -24,19 +28,31 @@ class Arena {
  public:
   template <class T>
   void reserve(T** target, int64_t count) {
-    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_});
-    size_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_, size_ + bytes});
+    size_ += (bytes + kGap + kAlignment - 1) / kAlignment * kAlignment;
   }
 
   void allocate() {
     memory_.reset(new (std::align_val_t(kAlignment)) char[std::max(size_, kAlignment)]);
-    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.offset);
+    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.begin);
+#if defined(__SANITIZE_ADDRESS__)
+    for (size_t i = 0; i < pieces_.size(); ++i) {
+      const size_t next = i + 1 < pieces_.size() ? pieces_[i + 1].begin : size_;
+      ASAN_POISON_MEMORY_REGION(memory_.get() + pieces_[i].end, next - pieces_[i].end);
+    }
+#endif
   }
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t kGap = kAlignment;  // so that no piece's end touches the next piece
+#else
+  static constexpr size_t kGap = 0;
+#endif
   struct Piece {
     std::function<void(char*)> place;
-    size_t offset;
+    size_t begin, end;
   };
   struct Free {
     void operator()(char* memory) const { ::operator delete[](memory, std::align_val_t(kAlignment)); }
