@@ -33,7 +33,9 @@ def environment(name: str, library: Path) -> dict[str, str]:
     if name == "sanitized":
         # The sanitizer comes first, so that torch's memory is watched too; the C++ library with it, for exceptions.
         libraries = [
-            subprocess.run(["g++", f"-print-file-name={file}"], capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(
+                ["g++", f"-print-file-name={file}"], capture_output=True, text=True, check=True
+            ).stdout.strip()
             for file in ("libasan.so", "libstdc++.so.6")
         ]
         result["LD_PRELOAD"] = " ".join(libraries)
