@@ -17,18 +17,22 @@ KERNEL_TESTS = [
 ]
 
 
-def build(name: str) -> Path:
-    """The folder that holds the package, built anew from what has changed."""
-    base = Path("build") / name
+def build(name: str, root: Path) -> Path:
+    """The folder that holds the package of the source tree ``root``, built anew from what has changed.
+
+    Raises:
+        CalledProcessError: it does not compile.
+    """
+    base = root.resolve() / "build" / name
     library = base / "lib"
     shutil.rmtree(library, ignore_errors=True)
-    command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(base), "--build-lib", str(library)]
-    subprocess.run(command, env={**os.environ, "PYDISSECT_BUILD": name}, check=True)
-    return library.resolve()
+    command = [sys.executable, "setup.py", "-q", "build", f"--build-base={base}", f"--build-lib={library}"]
+    subprocess.run(command, cwd=root, env={**os.environ, "PYDISSECT_BUILD": name}, check=True)
+    return library
 
 
 def environment(name: str, library: Path) -> dict[str, str]:
-    """In which the tests import the package from that folder."""
+    """In which ``python -P`` imports the package from that folder."""
     result = {**os.environ, "PYTHONPATH": str(library)}
     if name == "sanitized":
         # The sanitizer comes first, so that torch's memory is watched too; the C++ library with it, for exceptions.
@@ -48,7 +52,7 @@ def environment(name: str, library: Path) -> dict[str, str]:
 
 def main(name: str, arguments: list[str]) -> int:
     """Returns pytest's exit status."""
-    library = build(name)
+    library = build(name, Path())
     variables = environment(name, library)
     # -P: without it, Python would find the package in the source tree first.
     python = [sys.executable, "-P"]

@@ -31,7 +31,7 @@ def test_a_processor_without_avx():
     if qemu is None:
         pytest.skip("qemu-x86_64 (of the package qemu-user) is not installed")
     tests = ["-q", "tests/test_count.py", "tests/test_thresholds.py", "tests/test_packing.py"]
-    names = "(portable and contiguous and fp32 and not flushes) or packs_every_layer"
+    names = "(portable and contiguous and fp32 and not flushes) or dtypes_and_views"
     program = f"""
 import pytest
 from pydissect import _cpu
