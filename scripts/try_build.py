@@ -60,8 +60,10 @@ def main(name: str, arguments: list[str]) -> int:
     file, *levels = subprocess.run(
         [*python, "-c", program], env=variables, capture_output=True, text=True, check=True
     ).stdout.split()
-    if not Path(file).is_relative_to(library) or "avx512" not in levels:
-        raise SystemExit(f"try_build: expected avx512 in the extension in {library}, found {levels} in {file}")
+    if not Path(file).is_relative_to(library):
+        raise SystemExit(f"try_build: expected the extension in {library}, found {file}")
+    if name == "emulated" and "avx512" not in levels:
+        raise SystemExit(f"try_build: expected avx512 among the levels, found {', '.join(levels)}")
     print(f"{name}: {', '.join(levels)}", flush=True)
     if not any(argument.startswith("tests") for argument in arguments):
         arguments = [*KERNEL_TESTS, *arguments]
