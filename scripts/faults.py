@@ -238,6 +238,13 @@ FAULTS = [
         "torch.cat([_held(theirs)",
         THRESHOLDS,
     ),
+    Fault(
+        "merged-finder-numbers-images-anew",
+        "pydissect/thresholds.py",
+        "self._images += other._images",
+        "pass",
+        THRESHOLDS,
+    ),
     # --- sampling grids
     Fault("half-pixel-forgotten", "pydissect/grids.py", "(2 * i + 1) * source - output", "2 * i * source", GRIDS),
     Fault("corners-not-aligned", "pydissect/grids.py", "max(output - 1, 1)", "output", GRIDS),
