@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: install test lint demo package clean
+.PHONY: install test lint sanitize mutants demo package clean
 
 install: .venv/.installed
 
@@ -20,6 +20,14 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Runs the kernels' tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized.
+sanitize: install
+	$(BIN)/python scripts/try_build.py sanitized
+
+# Shows that a test fails for each of the faults in scripts/faults.py.
+mutants: install
+	$(BIN)/python scripts/mutants.py
 
 demo: install
 	test -d $(DEMO)/data || $(BIN)/pydissect data synth --images 300 --seed 0 --out $(DEMO)/data

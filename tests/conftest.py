@@ -10,12 +10,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Derandomized, so that a failure in CI is the same failure at home; `HYPOTHESIS_PROFILE=thorough` goes
-# looking for new ones.
+# looking for new ones, `brief` is for builds that are slow, `unshrunk` for who asks whether, not why.
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("ci", derandomize=True, max_examples=60, **_CALM)
+settings.register_profile("brief", derandomize=True, max_examples=15, **_CALM)
+settings.register_profile("unshrunk", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.register_profile("thorough", max_examples=3000, **_CALM)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -53,7 +53,7 @@ def check(engine: Engine, case: Case) -> None:
     assert counts == expected
 
 
-@settings(max_examples=250)
+@settings(max_examples=4 * settings().max_examples)
 @given(cases())
 def test_any_case(case: Case):
     for engine in AVAILABLE:

@@ -278,6 +278,19 @@ def test_a_merged_or_restored_tally_remembers_the_non_finite_value(before: int):
         merged.compute()
 
 
+@pytest.mark.parametrize("way", ["merged", "restored"])
+def test_images_are_numbered_on_from_another_tally(way: str):
+    masks = torch.ones((2, 1, 4, 4), dtype=torch.bool)
+    tally, other = (Tally(torch.zeros(3), 1) for _ in range(2))
+    other.update(with_nan(2), masks)
+    if way == "merged":
+        tally.merge(other)
+    else:
+        tally.load_state_dict(other.state_dict())
+    with pytest.raises(InputError, match="unit 0 of image 3 has a non-finite activation"):
+        tally.update(with_nan(2, (1, 0)), masks)
+
+
 def test_off_counts_without_an_error():
     tally = Tally(torch.zeros(3), 1, nonfinite="off")
     tally.update(with_nan(2, (0, 1)), torch.ones((2, 1, 4, 4), dtype=torch.bool))

@@ -658,3 +658,15 @@ def test_merged_finders_number_their_images_on():
     finders[0].update(torch.zeros(2, 2, 3, 3))
     finders[1].update(torch.full((1, 2, 3, 3), torch.nan))
     assert finders[0].merge(finders[1]).first_nonfinite() == (2, 0)
+
+
+@pytest.mark.parametrize("way", ["merged", "restored"])
+def test_images_are_numbered_on_from_another_finder(way: str):
+    finder, other = (ThresholdFinder(36, 0.1) for _ in range(2))
+    other.update(torch.zeros(2, 2, 3, 3))
+    if way == "merged":
+        finder.merge(other)
+    else:
+        finder.load_state_dict(other.state_dict())
+    finder.update(torch.tensor([0.0, torch.nan]).view(2, 1, 1, 1).expand(2, 2, 3, 3))
+    assert finder.first_nonfinite() == (3, 0)

@@ -9,6 +9,10 @@
 #include <new>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace pydissect {
 
 class Arena {
@@ -16,8 +20,9 @@ class Arena {
   // Asks for `count` values, to be had at *target from `allocate` on.
   template <class T>
   void reserve(T** target, int64_t count) {
-    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_});
-    size_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_, size_ + bytes});
+    size_ += (bytes + kGap + kAlignment - 1) / kAlignment * kAlignment;
   }
 
   // Hands out the pieces asked for. The memory of earlier ones is used again.
@@ -27,16 +32,25 @@ class Arena {
       memory_.reset();
       memory_.reset(new (std::align_val_t(kAlignment)) char[capacity_]);
     }
-    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.offset);
+    for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.begin);
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_POISON_MEMORY_REGION(memory_.get(), capacity_);
+    for (const Piece& piece : pieces_) ASAN_UNPOISON_MEMORY_REGION(memory_.get() + piece.begin, piece.end - piece.begin);
+#endif
     pieces_.clear();
     size_ = 0;
   }
 
  private:
   static constexpr size_t kAlignment = 64;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr size_t kGap = kAlignment;  // so that no piece's end touches the next piece
+#else
+  static constexpr size_t kGap = 0;
+#endif
   struct Piece {
     std::function<void(char*)> place;
-    size_t offset;
+    size_t begin, end;
   };
   struct Free {
     void operator()(char* memory) const { ::operator delete[](memory, std::align_val_t(kAlignment)); }
