@@ -82,3 +82,5 @@ static inline void store(void* target, uint64_t mask, Vector value) {
 #define _mm512_mask_cmp_ps_mask(mask, a, b, predicate) \
   static_cast<__mmask16>((mask) & _mm512_cmp_ps_mask(a, b, predicate))
 #define _mm512_mask_cmpgt_epi16_mask(mask, a, b) static_cast<__mmask32>((mask) & _mm512_cmpgt_epi16_mask(a, b))
+#define _mm512_cmpeq_epi16_mask(a, b) \
+  static_cast<__mmask32>(~(_mm512_cmpgt_epi16_mask(a, b) | _mm512_cmpgt_epi16_mask(b, a)))
