@@ -133,8 +133,10 @@ def make_activations(
     centres &= live
     around = F.conv2d(centres.float().view(-1, 1, side, side), _CROSS, padding=1).view(shape) > 0
     around &= ~centres
-    missing = QUANTILE * centres.numel() - int(centres.sum())
-    grown = around & (torch.rand(shape, generator=generator) < missing / int(around.sum()))
+    # Unit by unit, as thresholds are: a unit that fell short of the quantile would have noise above its threshold.
+    a_unit = images * side**2
+    missing = QUANTILE * a_unit - centres.sum((0, 2, 3), keepdim=True)
+    grown = around & (torch.rand(shape, generator=generator) < missing / around.sum((0, 2, 3), keepdim=True))
     noise = (torch.rand(shape, generator=generator) * 4 - 3.2).clamp(min=0)
     return torch.where(centres | grown, 1 + torch.rand(shape, generator=generator), noise)
 

@@ -28,8 +28,8 @@ def bench_tables(report: Report) -> Group:
         share = min(result.huge_share for result in report.counting)
         parts.append(
             Text(
-                f"counting streams {settings.stream_bytes >> 20} MiB or more of activations; reading reads the same buffer; "
-                f"{settings.pages} pages asked for, {share:.0%} of it lies on huge pages"
+                f"counting streams {settings.stream_bytes >> 20} MiB or more of activations; reading reads the same "
+                f"buffer; {settings.pages} pages asked for, {share:.0%} of it lies on huge pages"
             )
         )
         parts.append(_counting_table(report.counting))
@@ -43,7 +43,7 @@ def bench_tables(report: Report) -> Group:
 def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in left:
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in right:
         table.add_column(column, justify="right")
     return table
@@ -53,7 +53,7 @@ def _counting_table(results: list[CountingResult]) -> Table:
     table = _table(
         "counting",
         ("activations", "what"),
-        ("threads", "maps/s", "GB/s", "of reading", "x plain torch", "x older loop", "x 1 thread"),
+        ("threads", "maps/s", "GB/s", "of\nreading", "x plain\ntorch", "x older\nloop", "x 1\nthread"),
     )
     for result in results:
         n, units, h, w = result.shape

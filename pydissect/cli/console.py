@@ -138,7 +138,8 @@ def progress_bar(unit: str = "images") -> Iterator[Report]:
                 tasks[stage] = progress.add_task(stage, total=total, rate=""), done
             task, first = tasks[stage]
             elapsed = progress.tasks[task].elapsed or 0.0
-            rate = f"{(done - first) / elapsed:,.0f} {unit}/s" if done > first else ""
+            speed = (done - first) / elapsed if done > first else 0.0
+            rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
             progress.update(task, completed=done, rate=rate)
 
         yield report
