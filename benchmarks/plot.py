@@ -22,6 +22,7 @@ from pydissect.bench.workloads import FORMATS
 class Theme(NamedTuple):
     """Colours for a background."""
 
+    background: str
     text: str
     faint: str
     limit: str
@@ -31,8 +32,8 @@ class Theme(NamedTuple):
 
 
 THEMES = {
-    "light": Theme("#1f2328", "#d1d9e0", "#59636e", "#0a5cc2", "#b35900", "#8250df"),
-    "dark": Theme("#f0f6fc", "#3d444d", "#9198a1", "#58a6ff", "#f0a050", "#c297ff"),
+    "light": Theme("#ffffff", "#1f2328", "#d1d9e0", "#59636e", "#0a5cc2", "#b35900", "#8250df"),
+    "dark": Theme("#0d1117", "#f0f6fc", "#3d444d", "#9198a1", "#58a6ff", "#f0a050", "#c297ff"),
 }
 
 
@@ -76,14 +77,14 @@ def draw_limit(axes: Axes, results: list[CountingResult], theme: Theme) -> None:
             )
 
 
-def draw_series(axes: Axes, series: Series) -> None:
+def draw_series(axes: Axes, series: Series, theme: Theme) -> None:
     axes.plot(
         range(len(series.values)),
         series.values,
         color=series.colour,
         marker=series.marker,
         markersize=8.5,
-        markerfacecolor=series.colour if series.filled else "none",
+        markerfacecolor=series.colour if series.filled else theme.background,
         markeredgewidth=1.8,
         linewidth=1.1,
         linestyle=(0, (1, 2.5)),
@@ -114,20 +115,19 @@ def figure(report: Report, theme: Theme) -> Figure:
         for threads in reversed(counts):
             speeds = [ours(result, threads) for result in made]
             label = f"pydissect, {threads_text(threads)}"
-            draw_series(axes, Series(label, speeds, theme.ours, "o", threads == counts[-1]))
+            draw_series(axes, Series(label, speeds, theme.ours, "o", threads == counts[-1]), theme)
         torch = made[0].plain_torch.threads
         for label, speeds, colour, marker in (
             (f"plain torch, {threads_text(torch)}", [r.plain_torch.per_second for r in made], theme.torch, "s"),
             ("PIL resize and bincount, 1 thread", [r.older_loop.per_second for r in made], theme.loop, "D"),
         ):
-            draw_series(axes, Series(label, speeds, colour, marker, True))
+            draw_series(axes, Series(label, speeds, colour, marker, True), theme)
 
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(si))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(
-            range(len(made)), [f"{r.shape[2]} x {r.shape[3]}\n{r.live_maps:.0%} of maps live" for r in made]
-        )
+        axes.set_xticks(range(len(made)), [f"{r.shape[2]} x {r.shape[3]}\n{r.live_maps:.0%} live" for r in made])
+        axes.set_xlabel("size of the maps, and the share with a value above the threshold", labelpad=10)
         axes.set_xlim(-0.5, len(made) - 0.5)
         axes.set_title("Activation maps counted in a second", loc="left", fontweight="bold", pad=12)
         axes.grid(axis="y", color=theme.faint, linewidth=0.8)
