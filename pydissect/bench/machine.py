@@ -27,6 +27,7 @@ class Machine:
         compiler: that built the extension.
         commit: of pydissect, where it runs from a git checkout.
         date: of the run, UTC.
+        load: processes that ran or waited for a core in the minute before; next to none on a machine left alone.
     """
 
     cpu: str
@@ -41,6 +42,7 @@ class Machine:
     pydissect: str
     commit: str | None
     date: str
+    load: float
 
 
 def describe_machine() -> Machine:
@@ -58,6 +60,7 @@ def describe_machine() -> Machine:
         pydissect=__version__,
         commit=_commit(Path(__file__).parent),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        load=round(os.getloadavg()[0], 2),
     )
 
 

@@ -10,6 +10,8 @@ from rich.text import Text
 from ..bench.results import CountingResult, PackingRow, Report, ThresholdRow
 from .console import plain
 
+_BUSY = 0.5  # processes
+
 
 def bench_tables(report: Report) -> Group:
     """All that was measured, and on what."""
@@ -21,6 +23,8 @@ def bench_tables(report: Report) -> Group:
         f"pydissect {machine.pydissect}{commit}; {machine.date}",
         f"{settings.rounds} rounds, the sides in turn; ratios are medians over the rounds",
     ]
+    if machine.load > _BUSY:
+        lines.append(f"the machine was busy: a load of {machine.load:.1f} at the start; expect lower speeds and shares")
     if settings.quick:
         lines.append("--quick: less data than the caches may hold and few rounds; not numbers to quote")
     parts: list[RenderableType] = [Text(plain(line)) for line in lines]
