@@ -1,5 +1,6 @@
 """The benchmark: its made data, the code it compares with, its results' file, its command."""
 
+import importlib.util
 import json
 import os
 import re
@@ -262,6 +263,33 @@ def test_results_survive_their_file(quick: tuple[Path, str], tmp_path: Path) -> 
     report.save(tmp_path / "again.json")
     assert Report.load(tmp_path / "again.json") == report
     assert (tmp_path / "again.json").read_bytes() == quick[0].read_bytes()
+
+
+def test_plot_shows_the_speeds_of_the_results(
+    quick: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "plot.py"
+    spec = importlib.util.spec_from_file_location("plot", path)
+    assert spec is not None
+    assert spec.loader is not None
+    plot = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plot)
+    report = Report.load(quick[0])
+    (size,) = report.counting
+    (axes,) = plot.figure(report, plot.THEMES["light"]).axes
+    drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert drawn == {
+        "pydissect, 2 threads": [size.rows[1].maps_per_second],
+        "pydissect, 1 thread": [size.rows[0].maps_per_second],
+        "plain torch, 2 threads": [size.plain_torch.per_second],
+        "PIL resize and bincount, 1 thread": [size.older_loop.per_second],
+    }
+    limits = [float(limit.get_segments()[0][0][1]) for limit in axes.collections]
+    assert limits == [read.per_second / size.map_bytes for read in size.read]
+    monkeypatch.setattr("sys.argv", ["plot.py", str(quick[0]), str(tmp_path / "speed")])
+    plot.main()
+    for name in plot.THEMES:
+        assert (tmp_path / f"speed-{name}.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.parametrize(
