@@ -121,7 +121,7 @@ def bench_command(
     given = {"--data": data, "--model": model, "--layer": layers}
     if any(given.values()) and (missing := [name for name, value in given.items() if not value]):
         raise InputError(f"expected --data, --model and --layer together, found no {' and no '.join(missing)}")
-    with progress_bar("rounds") as progress, on_threads(settings.threads):
+    with progress_bar("steps") as progress, on_threads(settings.threads):
         captured, source = {}, ""
         if data is not None and model is not None:
             source = f"{model.rpartition(':')[2]}, {data.resolve().name}"
