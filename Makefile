@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: install test lint sanitize mutants demo package clean
+.PHONY: install test lint sanitize mutants demo bench report package clean
 
 install: .venv/.installed
 
@@ -35,6 +35,17 @@ demo: install
 		--out $(DEMO)/untrained --overwrite
 	$(BIN)/pydissect dissect --data $(DEMO)/data --model pydissect.demo:trained --layer layer6 \
 		--out $(DEMO)/trained --overwrite
+
+# The suites, one function at a time; --benchmark-compare and the like: make bench BENCH='--benchmark-autosave'.
+bench: install
+	$(BIN)/python -m pytest benchmarks/bench_*.py $(BENCH)
+
+# The table against the machine's limit, its JSON and its picture: make report MACHINE=name.
+MACHINE ?= $(shell uname -m)
+report: install
+	mkdir -p benchmarks/results
+	$(BIN)/pydissect bench --json benchmarks/results/$(MACHINE).json
+	$(BIN)/python benchmarks/plot.py benchmarks/results/$(MACHINE).json docs/speed
 
 # Builds sdist and wheel, and runs the demo from the wheel in a new environment.
 package: install

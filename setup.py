@@ -83,6 +83,7 @@ setup(
     packages=[
         "pydissect",
         "pydissect.backends",
+        "pydissect.bench",
         "pydissect.broden",
         "pydissect.cli",
         "pydissect.demo",

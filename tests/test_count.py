@@ -386,7 +386,9 @@ def test_a_fused_multiply_add_would_show(engine: Engine):
 def test_an_unknown_cpu_level_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYDISSECT_CPU_LEVEL", "sse9")
     case = make_case()
-    with pytest.raises(InputError, match=r"PYDISSECT_CPU_LEVEL: expected avx512-bitalg, avx512, avx2, portable, found 'sse9'"):
+    with pytest.raises(
+        InputError, match=r"PYDISSECT_CPU_LEVEL: expected avx512-bitalg, avx512, avx2, portable, found 'sse9'"
+    ):
         count(case.acts, case.masks, case.threshold, backend="cpu")
 
 

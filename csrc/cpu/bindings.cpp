@@ -14,6 +14,7 @@
 #include <pybind11/stl.h>
 
 #include "backend.hpp"
+#include "bandwidth.hpp"
 #include "denormals.hpp"
 #include "geometry.hpp"
 #include "levels.hpp"
@@ -193,6 +194,15 @@ PYBIND11_MODULE(_cpu, module) {
   module.def(
       "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",
       "The instruction set that is used under a cap.");
+
+  module.def(
+      "read_seconds",
+      [](std::uintptr_t data, int64_t bytes, int threads, int runs) {
+        const py::gil_scoped_release release;
+        return read_seconds(at<const void>(data), bytes, threads, runs);
+      },
+      py::arg("data"), py::arg("bytes"), py::arg("threads"), py::arg("runs"),
+      "Seconds that reading the bytes once takes, the best of several runs.");
 
   module.def(
       "round_to_float",

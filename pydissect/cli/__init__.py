@@ -3,6 +3,7 @@
 import click
 
 from .. import __version__
+from .bench import bench_command
 from .console import Group
 from .data import data_group
 from .dissect import dissect_command
@@ -23,3 +24,4 @@ def main() -> None:
 main.add_command(dissect_command, "dissect")
 main.add_command(layers_command, "layers")
 main.add_command(data_group, "data")
+main.add_command(bench_command, "bench")

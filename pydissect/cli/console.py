@@ -118,8 +118,8 @@ class Group(click.Group):
 
 
 @contextmanager
-def progress_bar() -> Iterator[Report]:
-    """A bar for each stage, with rate and time left, on the standard error stream."""
+def progress_bar(unit: str = "images") -> Iterator[Report]:
+    """A bar for each stage, with its rate in units and the time left, on the standard error stream."""
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -138,7 +138,8 @@ def progress_bar() -> Iterator[Report]:
                 tasks[stage] = progress.add_task(stage, total=total, rate=""), done
             task, first = tasks[stage]
             elapsed = progress.tasks[task].elapsed or 0.0
-            rate = f"{(done - first) / elapsed:,.0f} images/s" if done > first else ""
+            speed = (done - first) / elapsed if done > first else 0.0
+            rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
             progress.update(task, completed=done, rate=rate)
 
         yield report

@@ -37,7 +37,7 @@ from .tables import layer_tables
     metavar="DIR",
     help="Dataset in Broden's format.",
 )
-@model_options
+@model_options()
 @click.option(
     "--layer",
     "layers",

@@ -12,7 +12,7 @@ from .tables import layers_table
 
 
 @click.command(cls=Command, epilog="Example: pydissect layers --model torchvision.models:resnet18")
-@model_options
+@model_options()
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
