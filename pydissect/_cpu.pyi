@@ -11,6 +11,7 @@ class Masks:
         self,
         bitmap_ranges: int,
         bitmap_concepts: int,
+        bitmap_pixels: int,
         bitmaps: int,
         whole_ranges: int,
         whole_concepts: int,
@@ -42,6 +43,7 @@ def count(
     intersection: int,
     unit_area: int,
     unit_area_all: int,
+    concept_area: int,
 ) -> int: ...
 def select(
     acts: Acts,

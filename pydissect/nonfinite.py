@@ -25,11 +25,15 @@ class NonfiniteFlag:
         self._place: Tensor | None = None
         self._units = 1
 
-    def note(self, place: Tensor, first_image: int, units: int) -> None:
+    def note(self, place: Tensor | int, first_image: int, units: int) -> None:
         """Takes up what a backend returned for a batch whose images start at number ``first_image``."""
+        self._units = units
+        if isinstance(place, int):
+            if place == NO_IMAGE:
+                return
+            place = torch.tensor(place)
         place = torch.where(place == NO_IMAGE, place, place + first_image * units)
         self._place = place if self._place is None else torch.minimum(self._place, place.to(self._place.device))
-        self._units = units
 
     def first(self) -> tuple[int, int] | None:
         """``(image, unit)`` of the first such map, or None. Waits for the device."""

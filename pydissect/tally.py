@@ -118,7 +118,6 @@ class Tally:
         """Forgets all that was counted, and categories that came with the masks."""
         self.categories = self._given_categories
         self._sums: Sums | None = None
-        self._concept_area: Tensor | None = None
         self._images = 0
         self._nonfinite = NonfiniteFlag()
 
@@ -163,8 +162,6 @@ class Tally:
             self._nonfinite.note(place, self._images, acts.shape[1])
             if acts.device.type == "cpu":
                 self._nonfinite.check()
-        area = packed.concept_area()
-        self._concept_area = area if self._concept_area is None else self._concept_area + area
         self._sums = sums
         self._images += len(acts)
 
@@ -183,14 +180,11 @@ class Tally:
         if self.categories is None:
             self.categories = Categories.single(self.num_concepts)
         sums = self._sums or self._zeros()
-        area = self._concept_area
-        if area is None:
-            area = torch.zeros(self.num_concepts, dtype=torch.int64, device=self.device)
         tensors = [sums.intersection, sums.unit_area, sums.unit_area_all]
         if not self._several:
             tensors = [tensor[0] for tensor in tensors]
         intersection, unit_area, unit_area_all = (tensor.clone() for tensor in tensors)
-        return Counts(intersection, unit_area, unit_area_all, area.clone(), self.categories)
+        return Counts(intersection, unit_area, unit_area_all, sums.concept_area.clone(), self.categories)
 
     def merge(self, other: "Tally") -> "Tally":
         """Adds what another tally of the same thresholds has counted; returns itself.
@@ -207,7 +201,7 @@ class Tally:
         if (first := other._nonfinite.first()) is not None:
             units = self.threshold.shape[1]
             self._nonfinite.note(torch.tensor(first[0] * units + first[1]), self._images, units)
-        if other._sums is None or other._concept_area is None:
+        if other._sums is None:
             return self
         if self.categories is None:
             self.categories = other.categories
@@ -215,10 +209,8 @@ class Tally:
             assert other.categories is not None
             raise InputError(f"merge: expected categories {self.categories.names}, found {other.categories.names}")
         sums = self._sums or self._zeros()
-        for name in ("intersection", "unit_area", "unit_area_all"):
-            getattr(sums, name).add_(getattr(other._sums, name).to(self.device))
-        area = other._concept_area.to(self.device)
-        self._concept_area = area if self._concept_area is None else self._concept_area + area
+        for name, tensor in vars(sums).items():
+            tensor.add_(getattr(other._sums, name).to(self.device))
         self._sums = sums
         self._images += other._images
         return self
@@ -234,7 +226,6 @@ class Tally:
             "concept_category": None if categories is None else categories.of_concept,
             "everywhere": None if categories is None else categories.everywhere,
             "sums": None if sums is None else {name: tensor.clone() for name, tensor in vars(sums).items()},
-            "concept_area": None if self._concept_area is None else self._concept_area.clone(),
             "images": self._images,
             "first_nonfinite": self._nonfinite.first(),
         }
@@ -264,7 +255,6 @@ class Tally:
         self.categories = categories or self._given_categories
         if state["sums"] is not None:
             self._sums = Sums(**{name: tensor.to(self.device, copy=True) for name, tensor in state["sums"].items()})
-            self._concept_area = state["concept_area"].to(self.device, copy=True)
         self._images = state["images"]
         if state["first_nonfinite"] is not None:
             image, unit = state["first_nonfinite"]
@@ -274,7 +264,6 @@ class Tally:
     def to(self, device: str | torch.device) -> "Tally":
         """Moves thresholds and counters to a device; returns itself."""
         self.threshold = self.threshold.to(device)
-        if self._sums is not None and self._concept_area is not None:
+        if self._sums is not None:
             self._sums = Sums(**{name: tensor.to(device) for name, tensor in vars(self._sums).items()})
-            self._concept_area = self._concept_area.to(device)
         return self

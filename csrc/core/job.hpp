@@ -28,6 +28,7 @@ struct Acts {
 struct Masks {
   const int64_t* bitmap_ranges;
   const int32_t* bitmap_concepts;
+  const int32_t* bitmap_pixels;  // set in each bitmap
   const uint8_t* bitmaps;
   const int64_t* whole_ranges;
   const int32_t* whole_concepts;
@@ -72,6 +73,7 @@ struct Counters {
   int64_t* intersection;    // [L, U, C]
   int64_t* unit_area;       // [L, U, K]
   int64_t* unit_area_all;   // [L, U]
+  int64_t* concept_area;    // [C]; not the kernels', but their caller's
   int64_t first_nonfinite;  // smallest n * U + u of a map with a non-finite value, or INT64_MAX
 };
 

@@ -52,6 +52,17 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   return workspace;
 }
 
+void add_concept_area(const Masks& masks, int64_t images, int64_t pixels, int64_t* concept_area) {
+  for (int64_t n = 0; n < images; ++n) {
+    for (int64_t i = masks.bitmap_ranges[2 * n]; i < masks.bitmap_ranges[2 * n + 1]; ++i) {
+      concept_area[masks.bitmap_concepts[i]] += masks.bitmap_pixels[i];
+    }
+    for (int64_t i = masks.whole_ranges[2 * n]; i < masks.whole_ranges[2 * n + 1]; ++i) {
+      concept_area[masks.whole_concepts[i]] += pixels;
+    }
+  }
+}
+
 }  // namespace
 
 void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const float* thresholds, int levels,
@@ -100,6 +111,7 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
     first_nonfinite[i] = target.first_nonfinite;
   }
 
+  add_concept_area(masks, acts.images, static_cast<int64_t>(geometry.H) * geometry.W, counters.concept_area);
   counters.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());
   for (const Counters& target : targets) {
     if (target.intersection == counters.intersection) continue;

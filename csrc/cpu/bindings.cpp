@@ -63,15 +63,17 @@ PYBIND11_MODULE(_cpu, module) {
       .def(py::init(&make_acts), py::arg("address"), py::arg("dtype"), py::arg("shape"), py::arg("strides"));
 
   py::class_<Masks>(module, "Masks")
-      .def(py::init([](std::uintptr_t bitmap_ranges, std::uintptr_t bitmap_concepts, std::uintptr_t bitmaps,
-                       std::uintptr_t whole_ranges, std::uintptr_t whole_concepts, std::uintptr_t annotated,
+      .def(py::init([](std::uintptr_t bitmap_ranges, std::uintptr_t bitmap_concepts,
+                       std::uintptr_t bitmap_pixels, std::uintptr_t bitmaps, std::uintptr_t whole_ranges,
+                       std::uintptr_t whole_concepts, std::uintptr_t annotated,
                        int64_t concepts, int64_t categories) {
              return Masks{at<const int64_t>(bitmap_ranges), at<const int32_t>(bitmap_concepts),
-                          at<const uint8_t>(bitmaps),       at<const int64_t>(whole_ranges),
-                          at<const int32_t>(whole_concepts), at<const uint8_t>(annotated),
-                          concepts,                         categories};
+                          at<const int32_t>(bitmap_pixels), at<const uint8_t>(bitmaps),
+                          at<const int64_t>(whole_ranges),  at<const int32_t>(whole_concepts),
+                          at<const uint8_t>(annotated),     concepts,
+                          categories};
            }),
-           py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmaps"), py::arg("whole_ranges"),
+           py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmap_pixels"), py::arg("bitmaps"), py::arg("whole_ranges"),
            py::arg("whole_concepts"), py::arg("annotated"), py::arg("concepts"), py::arg("categories"));
 
   py::class_<GeometryTables>(module, "Geometry")
@@ -90,8 +92,9 @@ PYBIND11_MODULE(_cpu, module) {
       "count",
       [](const Acts& acts, const Masks& masks, const GeometryTables& geometry, std::uintptr_t thresholds, int levels,
          bool nonfinite_off, int threads, const std::string& level_cap, std::uintptr_t intersection,
-         std::uintptr_t unit_area, std::uintptr_t unit_area_all) {
-        Counters counters = {at<int64_t>(intersection), at<int64_t>(unit_area), at<int64_t>(unit_area_all), 0};
+         std::uintptr_t unit_area, std::uintptr_t unit_area_all, std::uintptr_t concept_area) {
+        Counters counters = {at<int64_t>(intersection), at<int64_t>(unit_area), at<int64_t>(unit_area_all),
+                             at<int64_t>(concept_area), 0};
         const py::gil_scoped_release release;
         count(acts, masks, geometry.view(), at<const float>(thresholds), levels, nonfinite_off, threads, level_cap,
               counters);
@@ -99,7 +102,7 @@ PYBIND11_MODULE(_cpu, module) {
       },
       py::arg("acts"), py::arg("masks"), py::arg("geometry"), py::arg("thresholds"), py::arg("levels"),
       py::arg("nonfinite_off"), py::arg("threads"), py::arg("level_cap"), py::arg("intersection"),
-      py::arg("unit_area"), py::arg("unit_area_all"),
+      py::arg("unit_area"), py::arg("unit_area_all"), py::arg("concept_area"),
       "Adds the counts of a batch to the counters; returns the smallest n * U + u of a map with a non-finite "
       "value, or 2**63 - 1.");
 

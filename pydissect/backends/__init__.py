@@ -48,11 +48,13 @@ class Sums:
         intersection: ``[L, U, C]``.
         unit_area: ``[L, U, K]``, over the images in which category ``k`` is annotated.
         unit_area_all: ``[L, U]``, over all images.
+        concept_area: ``[C]``.
     """
 
     intersection: Tensor
     unit_area: Tensor
     unit_area_all: Tensor
+    concept_area: Tensor
 
     @classmethod
     def zeros(cls, levels: int, units: int, concepts: int, categories: int, device: torch.device) -> "Sums":
@@ -61,7 +63,12 @@ class Sums:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device)
 
-        return cls(zeros(levels, units, concepts), zeros(levels, units, categories), zeros(levels, units))
+        return cls(
+            intersection=zeros(levels, units, concepts),
+            unit_area=zeros(levels, units, categories),
+            unit_area_all=zeros(levels, units),
+            concept_area=zeros(concepts),
+        )
 
 
 @dataclass
@@ -83,10 +90,10 @@ class Selection:
 
 
 class Backend(Protocol):
-    """What a backend does.
+    """What a backend does. ``count`` and ``select`` return the smallest ``n * U + u`` of a map with a non-finite value.
 
-    ``count`` and ``select`` return the smallest ``n * U + u`` of a map with a non-finite value. That is an int64
-    scalar tensor on the device (``NO_IMAGE`` where all are finite), so that no launch waits for it.
+    That is an int64 scalar tensor on the device, so that no launch waits for it, or a plain int where it is known at
+    once; ``NO_IMAGE`` where all are finite.
     """
 
     name: str
@@ -94,10 +101,10 @@ class Backend(Protocol):
     def unavailable(self, device: torch.device) -> str | None:
         """Why it cannot work on this device here, or None if it can."""
 
-    def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
+    def count(self, arguments: CountArguments, sums: Sums) -> Tensor | int:
         """Adds the counts of a batch to the sums."""
 
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+    def select(self, acts: Tensor, selection: Selection) -> Tensor | int:
         """Adds to the selection what a batch ``[N, U, h, w]`` holds of it."""
 
     def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:

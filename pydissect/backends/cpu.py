@@ -36,17 +36,18 @@ class CpuBackend:
         """Why it cannot work on this device here, or None if it can."""
         return None if device.type == "cpu" else "it computes on the CPU; move the activations there with .cpu()"
 
-    def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
+    def count(self, arguments: CountArguments, sums: Sums) -> int:
         """Adds the counts of a batch to the sums."""
         acts, masks = arguments.acts, arguments.masks
         ranges = masks.bitmap_ranges.contiguous()
         whole_ranges = masks.whole_ranges.contiguous()
         annotated = masks.annotated.contiguous()
-        first = _cpu.count(
+        return _cpu.count(
             acts=_acts(acts),
             masks=_cpu.Masks(
                 bitmap_ranges=ranges.data_ptr(),
                 bitmap_concepts=masks.bitmap_concepts.data_ptr(),
+                bitmap_pixels=masks.bitmap_pixels.data_ptr(),
                 bitmaps=masks.bitmaps.data_ptr(),
                 whole_ranges=whole_ranges.data_ptr(),
                 whole_concepts=masks.whole_concepts.data_ptr(),
@@ -63,12 +64,12 @@ class CpuBackend:
             intersection=sums.intersection.data_ptr(),
             unit_area=sums.unit_area.data_ptr(),
             unit_area_all=sums.unit_area_all.data_ptr(),
+            concept_area=sums.concept_area.data_ptr(),
         )
-        return torch.tensor(first)
 
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+    def select(self, acts: Tensor, selection: Selection) -> int:
         """Adds to the selection what a batch holds of it."""
-        first = _cpu.select(
+        return _cpu.select(
             acts=_acts(acts),
             values=selection.values.data_ptr(),
             fill=selection.fill.data_ptr(),
@@ -78,7 +79,6 @@ class CpuBackend:
             threads=torch.get_num_threads(),
             level_cap=level_cap(),
         )
-        return torch.tensor(first)
 
     def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
         """The values of those ranks among the values held."""

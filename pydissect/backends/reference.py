@@ -27,12 +27,13 @@ class ReferenceBackend:
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
         """Adds the counts of a batch to the sums."""
         masks = arguments.masks
-        intersection, unit_area, unit_area_all, _ = reference.counts(
+        intersection, unit_area, unit_area_all, concept_area = reference.counts(
             arguments.acts, masks.unpack(), arguments.threshold, masks.annotated.bool(), arguments.grid
         )
         sums.intersection += intersection
         sums.unit_area += unit_area
         sums.unit_area_all += unit_area_all
+        sums.concept_area += concept_area
         return _first_nonfinite(arguments.acts)
 
     def select(self, acts: Tensor, selection: Selection) -> Tensor:
