@@ -166,6 +166,9 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
       count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+    } else if (kOrder == Order::units && task.geometry.narrow) {
+      const ColumnMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
+      count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
       count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);

@@ -52,7 +52,8 @@ struct Word {
   int32_t right[kWord];    // its right neighbour's, less `first`
   float fraction[kWord];   // between these
   int32_t first;           // first source column
-  int32_t padding[7];      // to two cache lines
+  int32_t columns;         // source columns from there to the last
+  int32_t padding[6];      // to two cache lines
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.

@@ -81,6 +81,26 @@ struct RowMap {
   }
 };
 
+// A map of any strides whose words read no more than eight columns.
+template <class Isa, Dtype kDtype>
+struct ColumnMap {
+  const typename Element<kDtype>::Stored* values;
+  int64_t stride_y, stride_x;
+
+  typename Isa::Window window(int64_t y, const Word& word) const {
+    const auto* row = values + y * stride_y + word.first * stride_x;
+    float columns[8] = {};
+    for (int i = 0; i < word.columns; ++i) columns[i] = Element<kDtype>::decode(row[i * stride_x]);
+    return Isa::template window<Dtype::f32>(columns);
+  }
+
+  Corners<Isa> corners(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
+    const auto top = window(y, word), bottom = window(std::min(y + 1, geometry.h - 1), word);
+    return {Isa::pick(top, word.left), Isa::pick(top, word.right), Isa::pick(bottom, word.left),
+            Isa::pick(bottom, word.right)};
+  }
+};
+
 // Any map: strides of any sign, words that read any number of columns.
 template <class Isa, Dtype kDtype>
 struct StridedMap {

@@ -30,9 +30,10 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
       word.left[i] = left - word.first;
       word.right[i] = right - word.first;
       word.fraction[i] = columns.fraction[begin + i];
-      narrow = narrow && word.right[i] < 8;
+      word.columns = word.right[i] + 1;
       for (int x = left; x <= right; ++x) readers_[x * word_masks + number / 64] |= uint64_t{1} << number % 64;
     }
+    narrow = narrow && word.columns <= 8;
     columns_.push_back(word);
   }
   view_.h = h;
