@@ -21,7 +21,8 @@ constexpr int kMaxWords = 31;  // words after which a byte could overflow: 31 * 
 struct Workspace {
   float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
   float* finite;          // [h * w]
-  Hot* hot;               // [kUnitBlock, hot_capacity(h * w)] values above the lowest level
+  Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
+  Scan* scans;            // [units scanned together]
   uint64_t* marks;        // [h, word_masks] zero between two maps
   uint64_t* live_rows;    // [h / 64 + 1] likewise
   Item* items;            // [h * words + kAppendSlack]
@@ -73,6 +74,11 @@ void count_words(const uint8_t* table, int blocks, int64_t places, const Found* 
       Isa::template count_bits<true>(table, found + begin, words, totals);
     }
   }
+}
+
+// Units whose maps are scanned together, at most.
+inline __attribute__((always_inline)) int64_t units_together(const Acts& acts) {
+  return acts.stride_u == 1 ? std::max<int64_t>(acts.units, kUnitBlock) : kUnitBlock;
 }
 
 // What is constant while a part is counted.
@@ -151,7 +157,8 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
                  const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters, Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   const float* lowest = task.lowest + block.first_unit;
-  Scan scans[kUnitBlock] = {};
+  Scan* scans = workspace.scans;
+  for (int i = 0; i < block.units; ++i) scans[i] = {0, false};
   constexpr auto scan = kOrder == Order::units ? scan_units<Isa, kDtype> : scan_maps<Isa, kDtype>;
   if (scan(block, h, w, lowest, workspace.hot, scans)) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   for (int i = 0; i < block.units; ++i) {
@@ -185,7 +192,8 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const bool contiguous = (acts.stride_x == 1 || w == 1) && (acts.stride_y == w || h == 1);
   const Stored* end = static_cast<const Stored*>(acts.end);
   const int64_t map_bytes = static_cast<int64_t>(h) * w * sizeof(Stored);
-  const int block_units = contiguous ? static_cast<int>(std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock)) : kUnitBlock;
+  const int64_t in_cache = std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock);
+  const int64_t block_units = contiguous ? in_cache : units_together(acts);
   Prefetch prefetch = {nullptr, 0, 0};
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);

@@ -127,7 +127,7 @@ template <class Stored>
 struct Block {
   const Stored* values;
   int64_t first_unit;
-  int units;  // at most kUnitBlock
+  int units;
   int64_t stride_u, stride_y, stride_x;
 };
 

@@ -15,27 +15,41 @@ struct Scan {
   bool nonfinite;  // is any value?
 };
 
-// Units whose values lie side by side are compared side by side, and their bits then transposed.
-// Returns whether any value is non-finite.
+// Units whose values lie side by side are compared side by side, and their bits then transposed: 32 pixels of
+// all units after one another, so that memory is read in its order. Returns whether any value is non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
                 Scan* scans) {
   const int size = h * w;
   const int64_t capacity = hot_capacity(size);
-  typename Isa::UnitScan scan(lowest, block.units);
+  bool nonfinite = false;
   for (int u = 0; u < block.units; ++u) scans[u].hot_count = 0;
-  for (int begin = 0, y = 0, x = 0; begin < size; begin += 32) {
-    uint32_t above[32] = {}, any = 0;
-    for (int i = 0; i < std::min(size - begin, 32); ++i) {
-      above[i] = scan.template above<kDtype>(block.values + y * block.stride_y + x * block.stride_x);
-      any |= above[i];
-      if (++x == w) x = 0, ++y;
+  for (int begin = 0; begin < size; begin += 32) {
+    const int pixels = std::min(size - begin, 32);
+    for (int u0 = 0; u0 < block.units; u0 += 32) {
+      const int units = std::min(block.units - u0, 32);
+      int x = begin % w;
+      const auto* pixel = block.values + u0 + begin / w * block.stride_y + x * block.stride_x;
+      const auto next = [&] {
+        const auto* here = pixel;
+        const char* ahead = reinterpret_cast<const char*>(here + 32 * block.stride_x);
+        for (size_t line = 0; line < 32 * sizeof(*here); line += 64) __builtin_prefetch(ahead + line);
+        pixel += block.stride_x;
+        if (++x == w) {
+          x = 0;
+          pixel += block.stride_y - w * block.stride_x;
+        }
+        return here;
+      };
+      uint32_t above[32] = {};
+      typename Isa::UnitScan scan(lowest + u0, units);
+      scan.template compare<kDtype>(pixels, next, above);
+      nonfinite |= scan.nonfinite();
+      transpose_bits<Isa>(above);
+      for (int u = 0; u < units; ++u) append_hot(hot + (u0 + u) * capacity, scans[u0 + u].hot_count, begin, above[u]);
     }
-    if (!any) continue;
-    transpose_bits<Isa>(above);
-    for (int u = 0; u < block.units; ++u) append_hot(hot + u * capacity, scans[u].hot_count, begin, above[u]);
   }
-  return scan.nonfinite();
+  return nonfinite;
 }
 
 // Units whose maps are contiguous. Returns whether any value is non-finite.

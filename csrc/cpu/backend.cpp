@@ -29,7 +29,8 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   const int64_t live_rows = geometry.h / 64 + 1;
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
-  arena.reserve(&workspace.hot, kUnitBlock * hot_capacity(size));
+  arena.reserve(&workspace.hot, units_together(task.acts) * hot_capacity(size));
+  arena.reserve(&workspace.scans, units_together(task.acts));
   arena.reserve(&workspace.marks, marks);
   arena.reserve(&workspace.live_rows, live_rows);
   arena.reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);

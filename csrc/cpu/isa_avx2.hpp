@@ -134,42 +134,49 @@ struct Avx2 : X86<Avx2> {
     UnitScan(const float* lowest, int units) : groups_((units + 7) / 8), last_(units - 8 * (groups_ - 1)) {
       float padded[32] = {};
       std::copy(lowest, lowest + units, padded);
-      for (int g = 0; g < 4; ++g) {
-        lowest_[g] = _mm256_loadu_ps(padded + 8 * g);
-        largest_[g] = _mm256_setzero_si256();
-      }
+      for (int g = 0; g < 4; ++g) lowest_[g] = _mm256_loadu_ps(padded + 8 * g);
     }
 
-    template <Dtype kDtype>
-    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
+    // above[i] = which units' values are above their thresholds at the i-th of `count` pixels that `next` gives.
+    template <Dtype kDtype, class Next>
+    void compare(int count, Next next, uint32_t* above) {
       if (groups_ == 4 && last_ == 8) {
-        return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 8, 1) << 8 | group<kDtype>(pixel + 16, 2) << 16 |
-               group<kDtype>(pixel + 24, 3) << 24;
+        // Copies, for the compiler keeps no member in a register across the stores.
+        const __m256 lowest[4] = {lowest_[0], lowest_[1], lowest_[2], lowest_[3]};
+        __m256i largest = largest_;
+        for (int i = 0; i < count; ++i) {
+          const auto* pixel = next();
+          uint32_t bits = 0;
+          for (int g = 0; g < 4; ++g) bits |= group<kDtype>(pixel + 8 * g, lowest[g], largest) << (8 * g);
+          above[i] = bits;
+        }
+        largest_ = largest;
+        return;
       }
-      uint32_t above = 0;
-      for (int g = 0; g + 1 < groups_; ++g) above |= group<kDtype>(pixel + 8 * g, g) << (8 * g);
-      typename Element<kDtype>::Stored last[8] = {};
-      std::copy_n(pixel + 8 * (groups_ - 1), last_, last);
-      return above | (group<kDtype>(last, groups_ - 1) & ((1u << last_) - 1)) << (8 * (groups_ - 1));
+      const int last_group = groups_ - 1;
+      for (int i = 0; i < count; ++i) {
+        const auto* pixel = next();
+        typename Element<kDtype>::Stored last[8] = {};
+        std::copy_n(pixel + 8 * last_group, last_, last);
+        uint32_t bits = (group<kDtype>(last, lowest_[last_group], largest_) & ((1u << last_) - 1)) << (8 * last_group);
+        for (int g = 0; g < last_group; ++g) bits |= group<kDtype>(pixel + 8 * g, lowest_[g], largest_) << (8 * g);
+        above[i] = bits;
+      }
     }
 
-    bool nonfinite() const {
-      const __m256i largest = _mm256_max_epi32(_mm256_max_epi32(largest_[0], largest_[1]),
-                                               _mm256_max_epi32(largest_[2], largest_[3]));
-      return reaches_nonfinite(largest);
-    }
+    bool nonfinite() const { return reaches_nonfinite(largest_); }
 
    private:
     template <Dtype kDtype>
-    uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
+    static uint32_t group(const typename Element<kDtype>::Stored* values, __m256 lowest, __m256i& largest) {
       const __m256 v = load_floats<kDtype>(values);
-      largest_[g] = larger_magnitude(largest_[g], v);
-      return greater(v, lowest_[g]);
+      largest = larger_magnitude(largest, v);
+      return greater(v, lowest);
     }
 
     int groups_, last_;
     __m256 lowest_[4];
-    __m256i largest_[4];
+    __m256i largest_ = _mm256_setzero_si256();
   };
 
   // The places of the bits set in a byte, a byte each, for every byte.

@@ -92,9 +92,13 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       }
     }
 
-    template <Dtype kDtype>
-    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
-      return group<kDtype>(pixel, 0) | group<kDtype>(pixel + 16, 1) << 16;
+    // above[i] = which units' values are above their thresholds at the i-th of `count` pixels that `next` gives.
+    template <Dtype kDtype, class Next>
+    void compare(int count, Next next, uint32_t* above) {
+      for (int i = 0; i < count; ++i) {
+        const auto* pixel = next();
+        above[i] = group<kDtype>(pixel, 0) | group<kDtype>(pixel + 16, 1) << 16;
+      }
     }
 
     bool nonfinite() const {

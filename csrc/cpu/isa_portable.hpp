@@ -80,15 +80,17 @@ struct Portable {
    public:
     UnitScan(const float* lowest, int units) : lowest_(lowest), units_(units) {}
 
-    template <Dtype kDtype>
-    uint32_t above(const typename Element<kDtype>::Stored* pixel) {
-      uint32_t above = 0;
-      for (int u = 0; u < units_; ++u) {
-        const float value = Element<kDtype>::decode(pixel[u]);
-        above |= static_cast<uint32_t>(value > lowest_[u]) << u;
-        nonfinite_ |= is_nonfinite(value);
+    template <Dtype kDtype, class Next>
+    void compare(int count, Next next, uint32_t* above) {
+      for (int i = 0; i < count; ++i) {
+        const auto* pixel = next();
+        above[i] = 0;
+        for (int u = 0; u < units_; ++u) {
+          const float value = Element<kDtype>::decode(pixel[u]);
+          above[i] |= static_cast<uint32_t>(value > lowest_[u]) << u;
+          nonfinite_ |= is_nonfinite(value);
+        }
       }
-      return above;
     }
 
     bool nonfinite() const { return nonfinite_; }
