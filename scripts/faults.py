@@ -34,7 +34,7 @@ class Fault:
         snippet: stands in the file exactly once.
         replacement: of the snippet.
         tests: what must fail, as pytest takes it.
-        build: of ``scripts/try_build.py``, where the plain one would not show it.
+        build: of ``scripts/try_build.py``; empty for the plain one.
         says: what the failure must say, where others than the one meant are possible.
     """
 
@@ -43,14 +43,16 @@ class Fault:
     snippet: str
     replacement: str
     tests: str
-    build: str = ""
+    build: str = "quick"
     says: str = ""
 
 
 FAULTS = [
     # --- interpolation and comparison
     Fault("fused-multiply-add", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast", "-mfma"', COUNT),
-    Fault("fused-multiply-add-avx512", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast"', DISASSEMBLY),
+    Fault(
+        "fused-multiply-add-avx512", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast"', DISASSEMBLY, build=""
+    ),
     Fault(
         "weighted-mean",
         "csrc/core/lerp.hpp",
@@ -677,6 +679,7 @@ FAULTS = [
         "selection.bound[u] = cut.level;",
         "selection.bound[u] = cut.level, std::sort(values, values + kept);",
         DISASSEMBLY,
+        build="",
     ),
     Fault(
         "reads-beyond-a-tensor",
