@@ -1,12 +1,17 @@
 """The faults that the tests must notice: one line each, in all that computes.
 
-Not here, for nothing can tell: ``>=`` for ``>`` at the bound of a selection. A value equal to the bound is one of the
-``keep`` largest or a tie of the smallest of them.
+Not here, for no result tells:
+
+- ``>=`` for ``>`` at the bound of a selection. A value equal to the bound is one of the ``keep`` largest or a tie of
+  the smallest of them.
+- ``>=`` for ``>`` in the scan of a map, and marks that are not cleared after one. More words are then interpolated,
+  and all their pixels compared with the threshold.
 """
 
 from dataclasses import dataclass
 
 COUNT = "tests/test_count.py"
+NAMED_CASES = "tests/test_count.py::test_named_case"
 THRESHOLDS = "tests/test_thresholds.py"
 MASKS = "tests/test_masks.py"
 PACKING = "tests/test_packing.py"
@@ -15,6 +20,7 @@ SCORES = "tests/test_scores.py"
 GRIDS = "tests/test_grids.py"
 TALLY = "tests/test_tally.py"
 CATEGORIES = "tests/test_categories.py"
+CACHE = "tests/test_mask_cache.py"
 DISASSEMBLY = "tests/test_disassembly.py"
 
 
@@ -28,7 +34,7 @@ class Fault:
         snippet: stands in the file exactly once.
         replacement: of the snippet.
         tests: what must fail, as pytest takes it.
-        build: of ``scripts/try_build.py``, where the plain one would not show it.
+        build: of ``scripts/try_build.py``; empty for the plain one.
         says: what the failure must say, where others than the one meant are possible.
     """
 
@@ -37,30 +43,59 @@ class Fault:
     snippet: str
     replacement: str
     tests: str
-    build: str = ""
+    build: str = "quick"
     says: str = ""
 
 
 FAULTS = [
     # --- interpolation and comparison
     Fault("fused-multiply-add", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast", "-mfma"', COUNT),
-    Fault("fused-multiply-add-avx512", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast"', DISASSEMBLY),
+    Fault(
+        "fused-multiply-add-avx512", "setup.py", '"-ffp-contract=off"', '"-ffp-contract=fast"', DISASSEMBLY, build=""
+    ),
+    Fault(
+        "weighted-mean",
+        "csrc/core/lerp.hpp",
+        "return start + t * difference;",
+        "return (1.0f - t) * start + t * (start + difference);",
+        COUNT,
+    ),
     Fault(
         "columns-before-rows",
-        "csrc/core/count.hpp",
-        "lerp(lerp(top_left, bottom_left, ty), lerp(top_right, bottom_right, ty), tx)",
-        "lerp(lerp(top_left, top_right, tx), lerp(bottom_left, bottom_right, tx), ty)",
+        "csrc/core/words.hpp",
+        "Lerp<Lanes>(left.at(ty), right.at(ty)).at(tx);",
+        "Lerp<Lanes>(Lerp<Lanes>(corners.top_left, corners.top_right).at(tx), "
+        "Lerp<Lanes>(corners.bottom_left, corners.bottom_right).at(tx)).at(ty);",
+        COUNT,
+    ),
+    Fault(
+        "top-for-bottom",
+        "csrc/core/words.hpp",
+        "left(corners.top_left, corners.bottom_left)",
+        "left(corners.bottom_left, corners.top_left)",
         COUNT,
     ),
     Fault(
         "greater-or-equal-portable",
         "csrc/cpu/isa_portable.hpp",
-        "(value > broadcast(threshold))",
-        "(value >= broadcast(threshold))",
+        "(value > Lanes{} + threshold)",
+        "(value >= Lanes{} + threshold)",
         COUNT,
     ),
-    Fault("greater-or-equal-avx2", "csrc/cpu/isa_avx2.hpp", "_CMP_GT_OQ", "_CMP_GE_OQ", COUNT),
-    Fault("nan-is-greater-avx2", "csrc/cpu/isa_avx2.hpp", "_CMP_GT_OQ", "_CMP_NLE_UQ", COUNT),
+    Fault(
+        "greater-or-equal-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)",
+        "_mm256_cmp_ps(value, threshold, _CMP_GE_OQ)",
+        COUNT,
+    ),
+    Fault(
+        "nan-is-greater-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)",
+        "_mm256_cmp_ps(value, threshold, _CMP_NLE_UQ)",
+        COUNT,
+    ),
     Fault(
         "greater-or-equal-avx512",
         "csrc/cpu/isa_avx512.hpp",
@@ -69,54 +104,149 @@ FAULTS = [
         COUNT,
         build="emulated",
     ),
-    # --- which words and cells are looked at
-    Fault("dropped-cells-below", "csrc/core/count.hpp", "either = above | below;", "either = below;", COUNT),
     Fault(
-        "dropped-cells-right",
-        "csrc/cpu/geometry.cpp",
-        "first + right_[begin + count - 1]",
-        "first + left_[begin + count - 1]",
-        COUNT,
-    ),
-    Fault("rows-off-by-one", "csrc/cpu/geometry.cpp", "std::lower_bound(", "std::upper_bound(", COUNT),
-    Fault(
-        "right-neighbour-is-itself",
-        "csrc/cpu/geometry.cpp",
-        "columns.index[begin + i] + 1, w - 1",
-        "columns.index[begin + i], w - 1",
-        COUNT,
-    ),
-    Fault("last-word-not-masked", "csrc/core/count.hpp", " & geometry.lanes[word];", ";", COUNT),
-    Fault(
-        "last-values-not-masked-avx2",
-        "csrc/cpu/isa_avx2.hpp",
-        "valid = (1u << (count - i)) - 1;",
-        "valid = 0xff;",
-        THRESHOLDS,
-    ),
-    Fault(
-        "last-values-dropped-avx512",
-        "csrc/cpu/isa_avx512.hpp",
-        "const int left = size - begin - i;",
-        "const int left = size - begin - i - 1;",
+        "rows-in-one-place-avx512",
+        "csrc/core/words.hpp",
+        "(first + row * row_step) | byte",
+        "first | byte",
         COUNT,
         build="emulated",
     ),
+    Fault(
+        "threshold-of-another-unit",
+        "csrc/core/words.hpp",
+        "thresholds[level * threshold_stride]",
+        "thresholds[level]",
+        COUNT,
+    ),
+    Fault(
+        "lists-of-levels-overlap",
+        "csrc/core/words.hpp",
+        "found + level * (places + kAppendSlack)",
+        "found + level * places",
+        COUNT,
+    ),
+    # --- which values are hot
+    Fault(
+        "highest-level-scanned",
+        "csrc/cpu/backend.cpp",
+        "std::min(lowest[i % acts.units], thresholds[i])",
+        "std::max(lowest[i % acts.units], thresholds[i])",
+        COUNT,
+    ),
+    Fault(
+        "cut-rounded-up",
+        "csrc/core/floats.hpp",
+        "-(order + !exact) : order);",
+        "-(order + !exact) : order + !exact);",
+        COUNT,
+    ),
+    Fault("negative-cut-rounded-up", "csrc/core/floats.hpp", "-(order + !exact) : order);", "-order : order);", COUNT),
+    Fault("negative-cut-off-by-one", "csrc/core/maps.hpp", "order - (order < 0)", "order", COUNT),
+    Fault(
+        "negative-halves-misordered-portable",
+        "csrc/cpu/isa_portable.hpp",
+        "HalfCut::key_of(map[begin + i])",
+        "static_cast<int16_t>(map[begin + i])",
+        COUNT,
+    ),
+    Fault(
+        "negative-halves-misordered-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "cut.negative ? find_above<true>(map, size, key, hot)",
+        "cut.negative ? find_above<false>(map, size, key, hot)",
+        COUNT,
+    ),
+    Fault(
+        "lanes-out-of-order-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)",
+        "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)",
+        COUNT,
+    ),
+    Fault("lanes-of-halves-out-of-order-avx2", "csrc/cpu/isa_avx2.hpp", "packed, 0xd8", "packed, 0xe4", COUNT),
+    Fault(
+        "last-values-in-the-wrong-place-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "(map + size - 32, cut, largest) >> (32 - (size - begin))",
+        "(map + size - 32, cut, largest)",
+        COUNT,
+    ),
+    Fault("last-unit-dropped-avx2", "csrc/cpu/isa_avx2.hpp", "((1u << last_) - 1)", "((1u << (last_ - 1)) - 1)", COUNT),
+    Fault(
+        "last-value-dropped-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "std::min(size - begin, 32)",
+        "std::min(size - begin, 31)",
+        COUNT,
+        build="emulated",
+    ),
+    Fault("units-not-transposed", "csrc/core/bits.hpp", "rows[i | width] ^= swap;", "", COUNT),
+    # --- which words are looked at, and where they read
+    Fault("readers-of-the-row-above-dropped", "csrc/core/words.hpp", "marks[above * masks + j] |= readers;", "", COUNT),
+    Fault(
+        "readers-of-the-right-neighbour-dropped", "csrc/cpu/geometry.cpp", "x <= right; ++x", "x <= left; ++x", COUNT
+    ),
+    Fault(
+        "readers-of-the-left-neighbour-dropped",
+        "csrc/cpu/geometry.cpp",
+        "for (int x = left; x",
+        "for (int x = right; x",
+        COUNT,
+    ),
+    Fault(
+        "right-neighbour-is-itself", "csrc/cpu/geometry.cpp", "right = std::min(left + 1, w - 1)", "right = left", COUNT
+    ),
+    Fault("next-row-is-itself", "csrc/cpu/geometry.cpp", "std::min<int64_t>(y + 1, h - 1) * w", "y * w", COUNT),
+    Fault(
+        "next-row-is-itself-strided",
+        "csrc/core/maps.hpp",
+        "std::min(y + 1, geometry.h - 1) * stride_y",
+        "y * stride_y",
+        COUNT,
+    ),
+    Fault(
+        "last-pixel-row-dropped",
+        "csrc/cpu/geometry.cpp",
+        "rows.index + rows.size, y)",
+        "rows.index + rows.size - 1, y)",
+        COUNT,
+    ),
+    Fault(
+        "padding-rows-have-pixels", "csrc/cpu/geometry.cpp", "std::numeric_limits<float>::quiet_NaN()", "0.0f", COUNT
+    ),
+    Fault("ninth-column-of-eight", "csrc/cpu/geometry.cpp", "word.right[i] < 8", "word.right[i] < 9", COUNT),
+    Fault(
+        "row-of-a-place-off-by-one",
+        "csrc/cpu/geometry.cpp",
+        "(uint64_t{1} << 63) / w + 1",
+        "(uint64_t{1} << 63) / w",
+        COUNT,
+    ),
+    Fault("words-beyond-64-dropped", "csrc/core/words.hpp", "marks[y * masks + word / 64]", "marks[y * masks]", COUNT),
+    Fault("rows-beyond-64-dropped", "csrc/core/words.hpp", "live_rows[y / 64] |=", "live_rows[0] |=", COUNT),
     # --- reading maps
-    Fault("rows-taken-as-contiguous", "csrc/core/maps.hpp", " && (acts.stride_y == acts.w || acts.h == 1)", "", COUNT),
+    Fault("rows-taken-as-contiguous", "csrc/core/count.hpp", " && (acts.stride_y == w || h == 1)", "", COUNT),
+    Fault(
+        "rows-taken-as-contiguous-in-thresholds",
+        "csrc/core/select.hpp",
+        " && (acts.stride_y == acts.w || acts.h == 1)",
+        "",
+        THRESHOLDS,
+    ),
     Fault(
         "strides-swapped",
         "csrc/core/maps.hpp",
-        "y * acts.stride_y + x * acts.stride_x",
-        "y * acts.stride_x + x * acts.stride_y",
+        "top = values + y * stride_y + word.first * stride_x;",
+        "top = values + y * stride_x + word.first * stride_y;",
         COUNT,
     ),
     Fault("subnormal-halves-doubled", "csrc/core/floats.hpp", "exponent = 1;", "exponent = 2;", COUNT),
     Fault(
         "axes-swapped",
         "pydissect/backends/cpu.py",
-        "acts.shape[2], masks.size[0], 0)",
-        "acts.shape[2], masks.size[0], 1)",
+        "source[axis], output[axis], axis)",
+        "source[axis], output[axis], 1 - axis)",
         COUNT,
     ),
     # --- subnormals and non-finite values
@@ -129,20 +259,41 @@ FAULTS = [
         COUNT,
     ),
     Fault("limit-is-infinity", "csrc/core/floats.hpp", "kNonfinite = 0x7e800000u", "kNonfinite = 0x7f800000u", COUNT),
+    Fault("limit-of-halves-is-infinity", "csrc/core/floats.hpp", "0x7c00 : 0x7e80", "0x7c00 : 0x7f80", COUNT),
     Fault(
-        "limit-itself-is-finite", "csrc/cpu/isa_portable.hpp", "largest >= kNonfinite", "largest > kNonfinite", COUNT
+        "limit-itself-is-finite-portable",
+        "csrc/cpu/isa_portable.hpp",
+        "largest_ >= kNonfinite;",
+        "largest_ > kNonfinite;",
+        COUNT,
     ),
-    Fault("non-finite-is-zero", "csrc/core/maps.hpp", "float_of(kNan) : map[i]", "0.0f : map[i]", COUNT),
+    Fault(
+        "limit-itself-is-finite-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "static_cast<int>(kNonfinite) - 1)",
+        "static_cast<int>(kNonfinite))",
+        COUNT,
+    ),
+    Fault(
+        "non-finite-not-looked-for",
+        "csrc/core/count.hpp",
+        "if (scan(block, h, w, lowest, workspace.hot, scans)) find_nonfinite<Isa, kDtype>(block, h, w, scans);",
+        "scan(block, h, w, lowest, workspace.hot, scans);",
+        COUNT,
+    ),
+    Fault("non-finite-is-zero", "csrc/core/count.hpp", "float_of(kNan);", "0.0f;", COUNT),
     Fault(
         "last-non-finite-named",
         "csrc/core/count.hpp",
-        "counters.first_nonfinite = std::min(counters.first_nonfinite, n * acts.units + u);",
-        "counters.first_nonfinite = n * acts.units + u;",
+        "std::min(counters.first_nonfinite, n * task.acts.units + u);",
+        "n * task.acts.units + u;",
         COUNT,
     ),
+    Fault("infinite-values-selected", "csrc/core/select.hpp", "if (is_nonfinite(value)) continue;", "", THRESHOLDS),
     Fault("image-of-the-batch-named", "pydissect/nonfinite.py", "place + first_image * units", "place", THRESHOLDS),
     # --- counting
-    Fault("16-bit-counter-overflows", "csrc/core/count.hpp", "kMaxWords = 4095;", "kMaxWords = 1 << 20;", COUNT),
+    Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxWords = 31;", "kMaxWords = 32;", COUNT),
+    Fault("sums-set-anew", "csrc/core/count.hpp", "count_bits<true>", "count_bits<false>", COUNT),
     Fault(
         "32-bit-counter-overflows",
         "csrc/core/count.hpp",
@@ -153,8 +304,36 @@ FAULTS = [
     Fault(
         "last-words-of-masks-dropped",
         "csrc/core/count.hpp",
-        "if (place < places) lay_out(place, static_cast<int>(places - place));",
-        "",
+        "for (; place < places; ++place) {",
+        "for (; place < places - 1; ++place) {",
+        COUNT,
+    ),
+    Fault(
+        "masks-in-the-neighbour's-lane",
+        "csrc/core/count.hpp",
+        "table[place * kMaskBlock + i] = rows[i][place];",
+        "table[place * kMaskBlock + (i + 1) % kMaskBlock] = rows[i][place];",
+        COUNT,
+    ),
+    Fault(
+        "masks-in-the-neighbour's-lane-avx2",
+        "csrc/cpu/isa_x86.hpp",
+        "rows[16 + i] + place",
+        "rows[15 + i] + place",
+        COUNT,
+    ),
+    Fault(
+        "no-lane-for-the-area",
+        "csrc/core/count.hpp",
+        "blocks = count / kMaskBlock + 1;",
+        "blocks = (count + kMaskBlock - 1) / kMaskBlock;",
+        COUNT,
+    ),
+    Fault(
+        "padding-pixels-counted",
+        "csrc/cpu/backend.cpp",
+        "std::clamp<int64_t>(geometry.W - byte * kWord, 0, kWord);",
+        "kWord;",
         COUNT,
     ),
     Fault(
@@ -194,6 +373,13 @@ FAULTS = [
         COUNT,
     ),
     Fault(
+        "first-part-added-twice",
+        "csrc/cpu/backend.cpp",
+        "if (target.intersection == counters.intersection) continue;",
+        "",
+        COUNT,
+    ),
+    Fault(
         "threads-select-a-unit-twice",
         "csrc/cpu/backend.cpp",
         "share(acts.units, parts, i + 1)}",
@@ -201,19 +387,97 @@ FAULTS = [
         THRESHOLDS,
     ),
     # --- thresholds
-    Fault("bound-too-high", "csrc/cpu/backend.cpp", "return values[keep - 1];", "return values[0];", THRESHOLDS),
+    Fault("search-off-by-one", "csrc/core/select.hpp", "rise = above > most;", "rise = above >= most;", THRESHOLDS),
+    Fault(
+        "level-below-the-ties",
+        "csrc/core/select.hpp",
+        "return {value_at(high), above_high};",
+        "return {value_at(low), above_high};",
+        THRESHOLDS,
+    ),
+    Fault(
+        "greater-or-equal-in-the-search-portable",
+        "csrc/cpu/isa_portable.hpp",
+        "above += values[i] > bound;",
+        "above += values[i] >= bound;",
+        THRESHOLDS,
+    ),
+    Fault(
+        "greater-or-equal-in-the-search-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "_mm256_loadu_ps(values + i + 8 * j), level, _CMP_GT_OQ",
+        "_mm256_loadu_ps(values + i + 8 * j), level, _CMP_GE_OQ",
+        THRESHOLDS,
+    ),
+    Fault(
+        "bound-too-high",
+        "csrc/core/select.hpp",
+        "selection.bound[u] = cut.level;",
+        "selection.bound[u] = values[0];",
+        THRESHOLDS,
+    ),
+    Fault(
+        "one-tie-too-few-kept",
+        "csrc/core/select.hpp",
+        "for (; kept < keep; ++kept)",
+        "for (; kept < keep - 1; ++kept)",
+        THRESHOLDS,
+    ),
+    Fault(
+        "too-few-values-have-a-rank",
+        "csrc/core/select.hpp",
+        "if (fill <= k) return",
+        "if (fill < k) return",
+        THRESHOLDS,
+    ),
+    Fault(
+        "negative-values-misordered-in-the-search",
+        "csrc/core/floats.hpp",
+        "return bits < 0 ? bits ^ static_cast<int32_t>(kMagnitude) : bits;",
+        "return bits;",
+        THRESHOLDS,
+    ),
+    Fault(
+        "zeros-after-the-last-values-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "finite_above(part, level) & ((1u << left) - 1);",
+        "finite_above(part, level);",
+        THRESHOLDS,
+    ),
+    Fault(
+        "last-halves-twice-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "valid = 0xffff & ~(0xffffu >> left);",
+        "valid = 0xffff;",
+        THRESHOLDS,
+    ),
+    Fault(
+        "last-values-not-counted-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "for (; i < count; ++i) above += values[i] > bound;",
+        "",
+        THRESHOLDS,
+    ),
+    Fault(
+        "last-values-dropped-in-thresholds-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "valid_low = first_sixteen(count - i);",
+        "valid_low = first_sixteen(count - i - 1);",
+        THRESHOLDS,
+        build="emulated",
+    ),
     Fault(
         "one-too-few-kept",
-        "csrc/core/select.hpp",
-        "selection.fill[u] = selection.keep;",
-        "selection.fill[u] = selection.keep - 1;",
+        "pydissect/thresholds.py",
+        "keep = max(self._ranks) + 1",
+        "keep = max(self._ranks)",
         THRESHOLDS,
     ),
     Fault(
         "rank-off-by-one",
-        "pydissect/thresholds.py",
-        "largest[:, k] for k",
-        "largest[:, max(k - 1, 0)] for k",
+        "pydissect/backends/cpu.py",
+        "ranks=list(ranks)",
+        "ranks=[max(k - 1, 0) for k in ranks]",
         THRESHOLDS,
     ),
     Fault(
@@ -262,37 +526,69 @@ FAULTS = [
         GRIDS,
     ),
     # --- masks
-    Fault("label-0-counted", "pydissect/masks.py", "lookup[0] = IGNORED", "lookup[0] = 0", MASKS),
-    Fault("labels-shifted", "pydissect/masks.py", "first = 1 if ignore_index == 0 else 0", "first = 0", MASKS),
+    Fault("label-0-counted", "pydissect/mask_cache.py", "lookup[0] = IGNORED", "lookup[0] = 0", CACHE),
     Fault(
-        "last-layer-only", "csrc/cpu/pack.cpp", "words + word] |= bits;", "words + word] = bits;", f"{PACKING} {MASKS}"
+        "ignored-label-is-unknown",
+        "csrc/core/pack.hpp",
+        "if (vocabulary.has_ignored && number == static_cast<uint64_t>(vocabulary.ignored)) return kIgnored;",
+        "",
+        f"{PACKING} {MASKS}",
+    ),
+    Fault(
+        "label-past-the-last-known",
+        "csrc/core/pack.hpp",
+        "if (place >= static_cast<uint64_t>(vocabulary.count))",
+        "if (place > static_cast<uint64_t>(vocabulary.count))",
+        PACKING,
+    ),
+    Fault("labels-shifted", "pydissect/masks.py", "first = 1 if ignore_index == 0 else 0", "first = 0", MASKS),
+    Fault("last-label-only", "csrc/core/pack.hpp", "after = before | bits;", "after = bits;", PACKING),
+    Fault(
+        "last-label-only-at-the-end-of-a-row", "csrc/core/pack.hpp", "words[i] |= word;", "words[i] = word;", PACKING
+    ),
+    Fault(
+        "label-in-two-layers-counts-twice",
+        "csrc/core/pack.hpp",
+        "return __builtin_popcountll(bits & ~before);",
+        "return __builtin_popcountll(bits);",
+        PACKING,
     ),
     Fault(
         "next-row-in-the-last-word",
-        "csrc/cpu/pack.cpp",
-        "length = std::min(W - begin, kWordBits);",
-        "length = kWordBits;",
-        MASKS,
+        "csrc/core/pack.hpp",
+        "~Isa::equal(chunk, uint8_t{0}) & first_bits<Isa>(count);",
+        "~Isa::equal(chunk, uint8_t{0});",
+        PACKING,
     ),
+    Fault("concepts-innermost-not-transposed", "csrc/core/pack.hpp", "rows[r + half] ^= changed;", "", PACKING),
+    Fault("equal-is-greater-avx2", "csrc/cpu/isa_avx2.hpp", "_mm256_cmpeq_epi8(", "_mm256_cmpgt_epi8(", PACKING),
     Fault(
         "single-pixels-dropped",
-        "pydissect/packing.py",
-        "keep = (pixels > 0)",
-        "keep = (pixels > 1)",
-        f"{PACKING} {MASKS}",
+        "csrc/cpu/pack.cpp",
+        "if (sheet.pixels[slot] == 0 ||",
+        "if (sheet.pixels[slot] <= 1 ||",
+        PACKING,
     ),
     Fault(
         "full-masks-not-whole",
-        "pydissect/packing.py",
-        "full = concepts[pixels == size",
-        "full = concepts[pixels > size",
-        f"{PACKING} {MASKS}",
+        "csrc/cpu/pack.cpp",
+        "== static_cast<int64_t>(size.H) * size.W",
+        "> static_cast<int64_t>(size.H) * size.W",
+        PACKING,
     ),
+    Fault(
+        "concepts-fall",
+        "csrc/cpu/pack.cpp",
+        "return concepts[a] < concepts[b];",
+        "return concepts[a] > concepts[b];",
+        PACKING,
+    ),
+    Fault("end-of-a-row-not-unpacked", "csrc/cpu/pack.cpp", "std::memcpy(out + x, &eight, size.W - x);", "", MASKS),
     Fault(
         "whole-labels-annotate-nothing",
         "pydissect/packing.py",
-        "result[of_concept[image.whole]] = 1",
-        "result[of_concept[image.whole]] = 0",
+        "((bitmap_offsets, concepts), (whole_offsets, whole))",
+        "((bitmap_offsets, concepts),)",
         PACKING,
     ),
     Fault(
@@ -380,43 +676,53 @@ FAULTS = [
     Fault(
         "shared-template",
         "csrc/core/select.hpp",
-        "selection.fill[u] = selection.keep;",
-        "selection.fill[u] = selection.keep, std::sort(values, values + selection.keep);",
+        "selection.bound[u] = cut.level;",
+        "selection.bound[u] = cut.level, std::sort(values, values + kept);",
         DISASSEMBLY,
+        build="",
     ),
     Fault(
         "reads-beyond-a-tensor",
-        "csrc/cpu/isa_portable.hpp",
-        "uint32_t largest = 0;",
-        "uint32_t largest = 0 & bits_of(*const_cast<const volatile float*>(map + size));",
-        COUNT,
+        "csrc/core/count.hpp",
+        "values + size + kWord <= end",
+        "values + size <= end",
+        NAMED_CASES,
         build="sanitized",
         says="AddressSanitizer: heap-buffer-overflow",
     ),
     Fault(
         "reads-beyond-a-tensor-avx512",
         "csrc/cpu/isa_avx512.hpp",
-        "_mm512_maskz_loadu_ps(valid, map + begin + i)",
+        "_mm512_maskz_loadu_ps(mask, map + begin + i)",
         "_mm512_loadu_ps(map + begin + i)",
-        COUNT,
+        NAMED_CASES,
+        build="sanitized",
+        says="AddressSanitizer: heap-buffer-overflow",
+    ),
+    Fault(
+        "reads-beyond-label-maps",
+        "csrc/core/pack.hpp",
+        "if (readable >= kChunk) return source;",
+        "if (readable >= count) return source;",
+        PACKING,
         build="sanitized",
         says="AddressSanitizer: heap-buffer-overflow",
     ),
     Fault(
         "workspace-too-small",
         "csrc/cpu/backend.cpp",
-        "reserve(&workspace.hot, size / 64 + 2)",
-        "reserve(&workspace.hot, size / 64)",
-        COUNT,
+        "geometry.words + kAppendSlack);",
+        "geometry.words);",
+        NAMED_CASES,
         build="sanitized",
         says="AddressSanitizer: use-after-poison",
     ),
     Fault(
         "shift-by-64",
-        "csrc/core/count.hpp",
-        "if (shift) chunk |= bits[(begin >> 6) + 1] << (64 - shift);",
-        "chunk |= bits[(begin >> 6) + 1] << (64 - shift);",
-        COUNT,
+        "csrc/core/pack.hpp",
+        "return count >= 64 ?",
+        "return count > 64 ?",
+        PACKING,
         build="sanitized",
         says="runtime error: shift exponent 64",
     ),

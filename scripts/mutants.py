@@ -21,7 +21,7 @@ import try_build
 from faults import FAULTS, Fault
 
 # A fault may make a loop endless; the tests named here take a minute or two.
-LIMIT = 600  # seconds
+LIMIT = 300  # seconds
 
 
 class CannotTell(Exception):

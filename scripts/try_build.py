@@ -1,6 +1,6 @@
 """Builds the extension in one of the ways that setup.py has for tests, and runs the tests of the kernels on it.
 
-    python scripts/try_build.py emulated|sanitized [pytest's arguments]
+    python scripts/try_build.py quick|emulated|sanitized [pytest's arguments]
 
 The build lies in ``build/NAME``; that in the source tree stays as it is.
 """

@@ -74,6 +74,8 @@ NAMED = {
     "64-columns": {"map_size": (3, 64), "size": (9, 130)},
     "65-columns": {"map_size": (3, 65), "size": (9, 129)},
     "wide-maps": {"map_size": (3, 140), "size": (9, 283), "units": 2},
+    "more-than-64-words": {"map_size": (3, 5), "size": (5, 530), "units": 2},
+    "more-than-64-rows": {"map_size": (70, 3), "size": (90, 20), "units": 2},
     "many-values-a-word": {"map_size": (40, 50), "size": (16, 11)},
     "same-size": {"map_size": (19, 21), "size": (19, 21)},
     "align-corners": {"grid": "align_corners", "size": (25, 33)},
