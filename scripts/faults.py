@@ -215,7 +215,7 @@ FAULTS = [
     Fault(
         "padding-rows-have-pixels", "csrc/cpu/geometry.cpp", "std::numeric_limits<float>::quiet_NaN()", "0.0f", COUNT
     ),
-    Fault("ninth-column-of-eight", "csrc/cpu/geometry.cpp", "word.right[i] < 8", "word.right[i] < 9", COUNT),
+    Fault("ninth-column-of-eight", "csrc/cpu/geometry.cpp", "word.columns <= 8", "word.columns <= 9", COUNT),
     Fault(
         "row-of-a-place-off-by-one",
         "csrc/cpu/geometry.cpp",
@@ -667,10 +667,10 @@ FAULTS = [
     Fault("merged-tally-numbers-images-anew", "pydissect/tally.py", "self._images += other._images", "pass", TALLY),
     Fault(
         "concept-area-of-one-image",
-        "pydissect/tally.py",
-        "area = packed.concept_area()",
-        "area = packed[:1].concept_area()",
-        TALLY,
+        "csrc/cpu/backend.cpp",
+        "add_concept_area(masks, acts.images,",
+        "add_concept_area(masks, 1,",
+        COUNT,
     ),
     # --- what only the disassembly and the sanitizers see
     Fault(

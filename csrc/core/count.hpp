@@ -114,7 +114,8 @@ void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, 
                const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
-  const int64_t items = find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items);
+  const int64_t items =
+      find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items);
   const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
        workspace.found_counts, prefetch);
@@ -148,13 +149,15 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
   Hot* hot = workspace.hot + i * hot_capacity(size);
   const int hot_count = typename Isa::template MapScan<Dtype::f32>().find(workspace.finite, size, task.lowest[u], hot);
   if (hot_count == 0) return;
-  count_map<Isa>(task, StridedMap<Isa, Dtype::f32>{workspace.finite, w, 1}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+  const StridedMap<Isa, Dtype::f32> map = {workspace.finite, w, 1};
+  count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
 }
 
 // `end` is that of the memory that may be read.
 template <class Isa, Dtype kDtype, Order kOrder>
 void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>& block, int64_t n, int blocks,
-                 const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters, Prefetch& prefetch) {
+                 const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters,
+                 Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   const float* lowest = task.lowest + block.first_unit;
   Scan* scans = workspace.scans;
@@ -168,7 +171,8 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     const int hot_count = scans[i].hot_count;
     if (scans[i].nonfinite) {
       counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
-      if (task.nonfinite_off) count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
+      if (!task.nonfinite_off) continue;
+      count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
     } else if (hot_count == 0) {
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
@@ -180,6 +184,23 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
       count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     }
+  }
+}
+
+// Bytes to fetch for an item so that `bytes` are fetched with about `items` of them, in whole lines.
+inline __attribute__((always_inline)) int64_t step_of(int64_t bytes, int64_t items) {
+  if (bytes == 0) return 0;
+  return std::min<int64_t>(bytes / std::max<int64_t>(items, 1) / kLine + 1, kLines) * kLine;
+}
+
+// Fetches the share begin / units .. end / units of an image's bitmaps.
+template <class Isa>
+void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int64_t units) {
+  const int64_t places = places_of(task.geometry);
+  const uint8_t* bitmaps = task.masks.bitmaps + task.masks.bitmap_ranges[2 * n] * places;
+  const int64_t bytes = (task.masks.bitmap_ranges[2 * n + 1] - task.masks.bitmap_ranges[2 * n]) * places;
+  for (int64_t byte = bytes * begin / units; byte < bytes * end / units; byte += kLine) {
+    __builtin_prefetch(bitmaps + byte, 0, 2);
   }
 }
 
@@ -209,12 +230,10 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                                 : block.values + block.units * acts.stride_u;
       prefetch.next = reinterpret_cast<const char*>(next);
       const int64_t next_bytes = contiguous ? block.units * map_bytes : 0;
-      prefetch.step = std::min(next_bytes / std::max<int64_t>(prefetch.items, 1) / kLine + (next_bytes > 0), int64_t{kLines}) * kLine;
+      prefetch.step = step_of(next_bytes, prefetch.items);
       if (n + 1 < part.image_end) {
-        const int64_t places = places_of(geometry), parts = (part.unit_end - part.unit_begin + block_units - 1) / block_units;
-        const int64_t begin = task.masks.bitmap_ranges[2 * n + 2] * places, end = task.masks.bitmap_ranges[2 * n + 3] * places;
-        const int64_t share = (end - begin) / parts + kLine, from = begin + (u0 - part.unit_begin) / block_units * share;
-        for (int64_t byte = from; byte < std::min(from + share, end); byte += kLine) __builtin_prefetch(task.masks.bitmaps + byte, 0, 2);
+        const int64_t begin = u0 - part.unit_begin, units = part.unit_end - part.unit_begin;
+        prefetch_masks<Isa>(task, n + 1, begin, begin + block.units, units);
       }
       prefetch.items = 0;
       if (contiguous && geometry.narrow) {
@@ -228,7 +247,8 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
           copy_map<Isa, kDtype>(block, u, h, w, workspace.scratch + static_cast<int64_t>(u) * h * w);
         }
         const Block<float> copy = {workspace.scratch, u0, block.units, static_cast<int64_t>(h) * w, w, 1};
-        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters, prefetch);
+        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters,
+                                                  prefetch);
       }
     }
   }

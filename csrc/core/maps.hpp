@@ -68,12 +68,13 @@ struct Corners {
   typename Isa::Lanes top_left, top_right, bottom_left, bottom_right;
 };
 
-// A map with contiguous rows whose words read no more than eight columns, and eight readable values from each of its own.
+// A contiguous map whose words read no more than eight columns, with eight readable values from each of its own on.
 template <class Isa, Dtype kDtype>
 struct RowMap {
   const typename Element<kDtype>::Stored* values;
 
-  __attribute__((always_inline)) Corners<Isa> corners(const Geometry&, const SourceRow& row, int, const Word& word) const {
+  __attribute__((always_inline)) Corners<Isa> corners(const Geometry&, const SourceRow& row, int,
+                                                      const Word& word) const {
     const auto top = Isa::template window<kDtype>(values + row.top + word.first);
     const auto bottom = Isa::template window<kDtype>(values + row.bottom + word.first);
     return {Isa::pick(top, word.left), Isa::pick(top, word.right), Isa::pick(bottom, word.left),

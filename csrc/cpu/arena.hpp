@@ -35,7 +35,9 @@ class Arena {
     for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.begin);
 #if defined(__SANITIZE_ADDRESS__)
     ASAN_POISON_MEMORY_REGION(memory_.get(), capacity_);
-    for (const Piece& piece : pieces_) ASAN_UNPOISON_MEMORY_REGION(memory_.get() + piece.begin, piece.end - piece.begin);
+    for (const Piece& piece : pieces_) {
+      ASAN_UNPOISON_MEMORY_REGION(memory_.get() + piece.begin, piece.end - piece.begin);
+    }
 #endif
     pieces_.clear();
     size_ = 0;

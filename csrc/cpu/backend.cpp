@@ -84,7 +84,8 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   // Threads share out the units, so that no two add to the same counter. Only a layer with too
   // few units to go round is split by images as well, each of these parts with counters of its own.
   const int unit_parts = static_cast<int>(std::clamp<int64_t>(acts.units / kUnitBlock, 1, threads));
-  const int image_parts = static_cast<int>(std::clamp<int64_t>(threads / unit_parts, 1, std::max<int64_t>(acts.images, 1)));
+  const int image_parts =
+      static_cast<int>(std::clamp<int64_t>(threads / unit_parts, 1, std::max<int64_t>(acts.images, 1)));
   const int64_t row_count = levels * acts.units;
   const int64_t sums = row_count * (masks.concepts + masks.categories + 1);
   std::vector<std::vector<int64_t>> own(image_parts - 1);

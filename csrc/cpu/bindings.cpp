@@ -73,7 +73,8 @@ PYBIND11_MODULE(_cpu, module) {
                           at<const uint8_t>(annotated),     concepts,
                           categories};
            }),
-           py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmap_pixels"), py::arg("bitmaps"), py::arg("whole_ranges"),
+           py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmap_pixels"),
+           py::arg("bitmaps"), py::arg("whole_ranges"),
            py::arg("whole_concepts"), py::arg("annotated"), py::arg("concepts"), py::arg("categories"));
 
   py::class_<GeometryTables>(module, "Geometry")
