@@ -139,8 +139,8 @@ def test_bitmaps_an_image(bitmaps: int, engine: Engine):
 
 
 @each_engine
-def test_more_words_than_a_16_bit_counter_holds(engine: Engine):
-    """4,488 words of 16 pixels, all on: 71,808 pixels."""
+def test_more_pixels_than_small_counters_hold(engine: Engine):
+    """8,976 words of 8 pixels, all on: 71,808 pixels, more than a byte or 16 bits count."""
     case = make_case(
         images=1,
         units=2,
