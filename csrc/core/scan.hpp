@@ -16,14 +16,14 @@ struct Scan {
 };
 
 // Units whose values lie side by side are compared side by side, and their bits then transposed: 32 pixels of
-// all units after one another, so that memory is read in its order. Returns whether any value is non-finite.
+// all units after one another, so that memory is read in its order. The scans are zero. Returns whether any value is
+// non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
                 Scan* scans) {
   const int size = h * w;
   const int64_t capacity = hot_capacity(size);
   bool nonfinite = false;
-  for (int u = 0; u < block.units; ++u) scans[u].hot_count = 0;
   for (int begin = 0; begin < size; begin += 32) {
     const int pixels = std::min(size - begin, 32);
     for (int u0 = 0; u0 < block.units; u0 += 32) {

@@ -203,8 +203,6 @@ struct Avx2 : X86<Avx2> {
     store(items + 4, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(_mm_srli_si128(places, 4))));
   }
 
-  static __m256i load_bytes(const void* source) { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
-
   static uint32_t byte_mask(__m256i flags) { return static_cast<uint32_t>(_mm256_movemask_epi8(flags)); }
 
   // Which of 64 elements equal `value`, a bit each.
@@ -214,14 +212,14 @@ struct Avx2 : X86<Avx2> {
     if constexpr (sizeof(T) == 1) {
       const __m256i wanted = _mm256_set1_epi8(static_cast<char>(value));
       for (int i = 0; i < 64; i += 32) {
-        const __m256i flags = _mm256_cmpeq_epi8(load_bytes(elements + i), wanted);
+        const __m256i flags = _mm256_cmpeq_epi8(load(elements + i), wanted);
         bits |= static_cast<uint64_t>(byte_mask(flags)) << i;
       }
     } else if constexpr (sizeof(T) == 2) {
       const __m256i wanted = _mm256_set1_epi16(static_cast<short>(value));
       for (int i = 0; i < 64; i += 32) {
-        const __m256i low = _mm256_cmpeq_epi16(load_bytes(elements + i), wanted);
-        const __m256i high = _mm256_cmpeq_epi16(load_bytes(elements + i + 16), wanted);
+        const __m256i low = _mm256_cmpeq_epi16(load(elements + i), wanted);
+        const __m256i high = _mm256_cmpeq_epi16(load(elements + i + 16), wanted);
         // The pack works within the 128-bit halves: quarters 1 and 2 change places.
         const __m256i flags = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0b11'01'10'00);
         bits |= static_cast<uint64_t>(byte_mask(flags)) << i;
@@ -229,13 +227,13 @@ struct Avx2 : X86<Avx2> {
     } else if constexpr (sizeof(T) == 4) {
       const __m256i wanted = _mm256_set1_epi32(static_cast<int>(value));
       for (int i = 0; i < 64; i += 8) {
-        const __m256i flags = _mm256_cmpeq_epi32(load_bytes(elements + i), wanted);
+        const __m256i flags = _mm256_cmpeq_epi32(load(elements + i), wanted);
         bits |= static_cast<uint64_t>(_mm256_movemask_ps(_mm256_castsi256_ps(flags))) << i;
       }
     } else {
       const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(value));
       for (int i = 0; i < 64; i += 4) {
-        const __m256i flags = _mm256_cmpeq_epi64(load_bytes(elements + i), wanted);
+        const __m256i flags = _mm256_cmpeq_epi64(load(elements + i), wanted);
         bits |= static_cast<uint64_t>(_mm256_movemask_pd(_mm256_castsi256_pd(flags))) << i;
       }
     }
