@@ -64,23 +64,24 @@ FAULTS = [
     Fault(
         "columns-before-rows",
         "csrc/core/words.hpp",
-        "Lerp<Lanes>(left.at(ty), right.at(ty)).at(tx);",
-        "Lerp<Lanes>(Lerp<Lanes>(corners.top_left, corners.top_right).at(tx), "
-        "Lerp<Lanes>(corners.bottom_left, corners.bottom_right).at(tx)).at(ty);",
+        "values[j] = sides.at(Isa::load_rows(fractions + j * Isa::kRows)).at(tx);",
+        "{ const Lerp<Lanes> top(sides.left.start, sides.right.start), "
+        "rise(sides.left.difference, sides.right.difference); "
+        "values[j] = top.at(tx) + Isa::load_rows(fractions + j * Isa::kRows) * rise.at(tx); }",
         COUNT,
     ),
     Fault(
         "top-for-bottom",
-        "csrc/core/words.hpp",
-        "left(corners.top_left, corners.bottom_left)",
-        "left(corners.bottom_left, corners.top_left)",
+        "csrc/core/maps.hpp",
+        "{{Isa::pick(top, word.left), Isa::pick(bottom, word.left)},",
+        "{{Isa::pick(bottom, word.left), Isa::pick(top, word.left)},",
         COUNT,
     ),
     Fault(
         "greater-or-equal-portable",
         "csrc/cpu/isa_portable.hpp",
-        "(value > Lanes{} + threshold)",
-        "(value >= Lanes{} + threshold)",
+        "(values[row] > Lanes{} + threshold)",
+        "(values[row] >= Lanes{} + threshold)",
         COUNT,
     ),
     Fault(
@@ -106,10 +107,38 @@ FAULTS = [
         build="emulated",
     ),
     Fault(
-        "rows-in-one-place-avx512",
+        "last-row-of-an-odd-number-lost",
         "csrc/core/words.hpp",
-        "(first + row * row_step) | byte",
-        "first | byte",
+        "if (rows > 0) find_in(std::integral_constant<int, 1>());",
+        "",
+        COUNT,
+    ),
+    Fault(
+        "negative-non-finite-overlooked-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "reaches_nonfinite(_mm256_max_epi32(largest_, negative(most_, most)))",
+        "reaches_nonfinite(largest_)",
+        COUNT,
+    ),
+    Fault(
+        "positive-non-finite-overlooked-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "std::min(bits, kNonfinite - 1)",
+        "bits",
+        COUNT,
+    ),
+    Fault(
+        "last-values-not-looked-at-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "std::min(begin + look * kLook, size - kLook)",
+        "begin + (look - (begin + look * kLook + kLook > size)) * kLook",
+        COUNT,
+    ),
+    Fault(
+        "lower-row-of-a-pair-lost-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "_CMP_GT_OQ)) << (16 * i);",
+        "_CMP_GT_OQ) & 0xff) << (16 * i);",
         COUNT,
         build="emulated",
     ),
@@ -154,8 +183,8 @@ FAULTS = [
     Fault(
         "negative-halves-misordered-avx2",
         "csrc/cpu/isa_avx2.hpp",
-        "cut.negative ? find_above<true>(map, size, key, hot)",
-        "cut.negative ? find_above<false>(map, size, key, hot)",
+        "if (cut.negative) return find_above<true>(",
+        "if (cut.negative) return find_above<false>(",
         COUNT,
     ),
     Fault(
@@ -169,8 +198,8 @@ FAULTS = [
     Fault(
         "last-values-in-the-wrong-place-avx2",
         "csrc/cpu/isa_avx2.hpp",
-        "(map + size - 32, cut, largest) >> (32 - (size - begin))",
-        "(map + size - 32, cut, largest)",
+        "(map + end - 32, cut, largest) >> (32 - (end - begin))",
+        "(map + end - 32, cut, largest)",
         COUNT,
     ),
     Fault("last-unit-dropped-avx2", "csrc/cpu/isa_avx2.hpp", "((1u << last_) - 1)", "((1u << (last_ - 1)) - 1)", COUNT),
@@ -278,8 +307,8 @@ FAULTS = [
     Fault(
         "non-finite-not-looked-for",
         "csrc/core/count.hpp",
-        "if (scan(block, h, w, lowest, workspace.hot, scans)) find_nonfinite<Isa, kDtype>(block, h, w, scans);",
-        "scan(block, h, w, lowest, workspace.hot, scans);",
+        "if (scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite",
+        "if (!scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite",
         COUNT,
     ),
     Fault("non-finite-is-zero", "csrc/core/count.hpp", "float_of(kNan);", "0.0f;", COUNT),
@@ -293,7 +322,7 @@ FAULTS = [
     Fault("infinite-values-selected", "csrc/core/select.hpp", "if (is_nonfinite(value)) continue;", "", THRESHOLDS),
     Fault("image-of-the-batch-named", "pydissect/nonfinite.py", "place + first_image * units", "place", THRESHOLDS),
     # --- counting
-    Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxWords = 31;", "kMaxWords = 32;", COUNT),
+    Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxPairs = 15;", "kMaxPairs = 16;", COUNT),
     Fault("sums-set-anew", "csrc/core/count.hpp", "count_bits<true>", "count_bits<false>", COUNT),
     Fault(
         "32-bit-counter-overflows",

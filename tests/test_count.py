@@ -291,6 +291,35 @@ def arguments(case: Case, nonfinite_off: bool = True) -> CountArguments:
 
 
 @each_engine
+@pytest.mark.parametrize("size", [(8, 8), (7, 13), (13, 13), (5, 65)], ids=lambda size: "x".join(map(str, size)))
+@pytest.mark.parametrize("value", [2.0, torch.nan, -torch.nan, torch.inf, -torch.inf, 2.0**126, -(2.0**126)], ids=str)
+def test_one_value_that_matters(engine: Engine, size: tuple[int, int], value: float):
+    """Kernels may look at many values at once: wherever the one that matters stands, it is seen, at every threshold."""
+    places = size[0] * size[1]
+    plain = torch.linspace(-3.0, -1.0, places).repeat(1, places, 1)
+    plain[0].fill_diagonal_(value)
+    for dtype in DTYPES.values():
+        acts = plain.view(1, places, *size).to(dtype)
+        for threshold in (1.0, 0.0, -0.5, 3e38, torch.inf):
+            case = Case(acts, torch.ones(1, 1, 16, 24, dtype=torch.bool), torch.full((1, places), threshold))
+            check(engine, case)
+            if not case.nonfinite:
+                continue
+            with engine.chosen() as name:
+                backend = choose_backend(name, engine.device)
+                for place in {0, 31, 32, 63, places // 2, places - 1}:
+                    one = Case(acts[:, place : place + 1], case.masks, case.threshold[:, :1])
+                    on_device = CountArguments(
+                        _like(one.acts, engine.device),
+                        one.packed.to(engine.device),
+                        one.threshold.to(engine.device),
+                        "half_pixel",
+                        False,
+                    )
+                    assert int(backend.count(on_device, Sums.zeros(1, 1, 1, 1, engine.device))) == 0
+
+
+@each_engine
 @pytest.mark.parametrize("units", [3, 40])
 def test_adds_to_the_sums(units: int, engine: Engine):
     """Each sum starts elsewhere, so that none can be written over, or left out."""

@@ -15,7 +15,8 @@
 namespace pydissect {
 
 constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
-constexpr int kMaxWords = 31;  // words after which a byte could overflow: 31 * 8 < 2^8
+constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
+constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 
 // One thread's memory, all from one allocation.
 struct Workspace {
@@ -26,7 +27,7 @@ struct Workspace {
   uint64_t* marks;        // [h, word_masks] zero between two maps
   uint64_t* live_rows;    // [h / 64 + 1] likewise
   Item* items;            // [h * words + kAppendSlack]
-  uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side
+  uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side, and a row more
   uint8_t* full;          // [places] a mask that is full
   uint8_t* empty;         // [places] and one that is empty
   Found* found;           // [L, places + kAppendSlack]
@@ -64,14 +65,15 @@ int lay_out_masks(const Masks& masks, int64_t n, int64_t places, const Workspace
 
 // totals[m] = pixels that the words share with mask m.
 template <class Isa>
-void count_words(const uint8_t* table, int blocks, int64_t places, const Found* found, int64_t count,
+void count_words(const uint8_t* table, int blocks, const Geometry& geometry, const Found* found, int64_t count,
                  uint32_t* totals) {
-  for (int block = 0; block < blocks; ++block, table += places * kMaskBlock, totals += kMaskBlock) {
-    const int first = static_cast<int>(std::min<int64_t>(count, kMaxWords));
-    Isa::template count_bits<false>(table, found, first, totals);
-    for (int64_t begin = first; begin < count; begin += kMaxWords) {
-      const int words = static_cast<int>(std::min<int64_t>(count - begin, kMaxWords));
-      Isa::template count_bits<true>(table, found + begin, words, totals);
+  const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) * kMaskBlock;
+  for (int block = 0; block < blocks; ++block, table += places_of(geometry) * kMaskBlock, totals += kMaskBlock) {
+    const int first = static_cast<int>(std::min<int64_t>(count, kMaxPairs));
+    Isa::template count_bits<false>(table, row_step, found, first, totals);
+    for (int64_t begin = first; begin < count; begin += kMaxPairs) {
+      const int pairs = static_cast<int>(std::min<int64_t>(count - begin, kMaxPairs));
+      Isa::template count_bits<true>(table, row_step, found + begin, pairs, totals);
     }
   }
 }
@@ -115,14 +117,14 @@ void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, 
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
   const int64_t items =
-      find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items);
+      find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items, prefetch);
   const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
        workspace.found_counts, prefetch);
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
-    count_words<Isa>(workspace.table, blocks, places, workspace.found + level * (places + kAppendSlack), found,
+    count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * (places + kAppendSlack), found,
                      workspace.totals);
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);
   }
@@ -147,7 +149,8 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
   }
   const int64_t u = block.first_unit + i;
   Hot* hot = workspace.hot + i * hot_capacity(size);
-  const int hot_count = typename Isa::template MapScan<Dtype::f32>().find(workspace.finite, size, task.lowest[u], hot);
+  typename Isa::template MapScan<Dtype::f32> scan;
+  const int hot_count = scan.find(workspace.finite, size, task.lowest[u], hot, prefetch.next);
   if (hot_count == 0) return;
   const StridedMap<Isa, Dtype::f32> map = {workspace.finite, w, 1};
   count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
@@ -163,7 +166,7 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
   Scan* scans = workspace.scans;
   for (int i = 0; i < block.units; ++i) scans[i] = {0, false};
   constexpr auto scan = kOrder == Order::units ? scan_units<Isa, kDtype> : scan_maps<Isa, kDtype>;
-  if (scan(block, h, w, lowest, workspace.hot, scans)) find_nonfinite<Isa, kDtype>(block, h, w, scans);
+  if (scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   for (int i = 0; i < block.units; ++i) {
     const int64_t u = block.first_unit + i;
     const auto* values = block.values + i * block.stride_u;
@@ -215,6 +218,8 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const int64_t map_bytes = static_cast<int64_t>(h) * w * sizeof(Stored);
   const int64_t in_cache = std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock);
   const int64_t block_units = contiguous ? in_cache : units_together(acts);
+  const int64_t late_units = std::max<int64_t>(kLateBytes / map_bytes, 1);
+  int64_t fetched = 0;  // bytes of the next block while the last one was scanned and its words were listed
   Prefetch prefetch = {nullptr, 0, 0};
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);
@@ -230,10 +235,11 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                                 : block.values + block.units * acts.stride_u;
       prefetch.next = reinterpret_cast<const char*>(next);
       const int64_t next_bytes = contiguous ? block.units * map_bytes : 0;
-      prefetch.step = step_of(next_bytes, prefetch.items);
+      prefetch.step = step_of(std::max<int64_t>(next_bytes - fetched, 0), prefetch.items);
       if (n + 1 < part.image_end) {
-        const int64_t begin = u0 - part.unit_begin, units = part.unit_end - part.unit_begin;
-        prefetch_masks<Isa>(task, n + 1, begin, begin + block.units, units);
+        const int64_t first = std::max(part.unit_begin, part.unit_end - late_units), units = part.unit_end - first;
+        const int64_t begin = std::max<int64_t>(u0 - first, 0), end = u0 + block.units - first;
+        if (end > 0) prefetch_masks<Isa>(task, n + 1, begin, end, units);
       }
       prefetch.items = 0;
       if (contiguous && geometry.narrow) {
@@ -250,6 +256,7 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
         count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters,
                                                   prefetch);
       }
+      fetched = prefetch.next - reinterpret_cast<const char*>(next) - prefetch.items * prefetch.step;
     }
   }
 }

@@ -9,7 +9,7 @@ namespace pydissect {
 
 constexpr int kWord = 8;        // pixels a word: a byte of a bitmap
 constexpr int kMaskBlock = 32;  // masks counted side by side
-constexpr int kRowStep = 2;     // the most pixel rows that an instruction set interpolates at once
+constexpr int kRowPair = 2;     // pixel rows whose words are found and counted together
 
 // Activation maps [N, U, h, w]; strides in elements, of any sign and order.
 struct Acts {
@@ -42,7 +42,7 @@ struct Masks {
 struct SourceRow {
   int64_t top, bottom;     // places of their first values in a contiguous map; the last row's next is itself
   int64_t word;            // place of the first pixel row in a bitmap
-  const float* fractions;  // [pixel_rows + kRowStep - 1]
+  const float* fractions;  // [pixel_rows + kRowPair - 1]
   int32_t pixel_rows;
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "job.hpp"
+#include "lerp.hpp"
 
 namespace pydissect {
 
@@ -62,10 +63,32 @@ inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int 
   count += above != 0;
 }
 
-// The corners of the cells of a word's pixels, one pixel a lane.
+// Fetches what is counted next into the cache, line by line, while this is worked on: so many at a time that
+// the processor, which drops those that it cannot take, takes most.
+struct Prefetch {
+  const char* next;
+  int64_t step;   // bytes an item
+  int64_t items;  // so far
+};
+constexpr int64_t kLine = 64;  // bytes of a cache line
+constexpr int kLines = 4;      // lines fetched for an item, at least those of a step
+
+// The corners of the source cells of a word's pixels, one pixel a lane; top and bottom ones interpolated.
 template <class Isa>
-struct Corners {
-  typename Isa::Lanes top_left, top_right, bottom_left, bottom_right;
+struct Sides {
+  Lerp<typename Isa::Lanes> left, right;
+
+  // Of windows of eight source columns, from which each pixel picks its two.
+  template <class Window>
+  static __attribute__((always_inline)) Sides picked(Window top, Window bottom, const Word& word) {
+    return {{Isa::pick(top, word.left), Isa::pick(bottom, word.left)},
+            {Isa::pick(top, word.right), Isa::pick(bottom, word.right)}};
+  }
+
+  // Between the two on a pixel row.
+  __attribute__((always_inline)) Lerp<typename Isa::Lanes> at(typename Isa::Lanes ty) const {
+    return {left.at(ty), right.at(ty)};
+  }
 };
 
 // A contiguous map whose words read no more than eight columns, with eight readable values from each of its own on.
@@ -73,12 +96,10 @@ template <class Isa, Dtype kDtype>
 struct RowMap {
   const typename Element<kDtype>::Stored* values;
 
-  __attribute__((always_inline)) Corners<Isa> corners(const Geometry&, const SourceRow& row, int,
-                                                      const Word& word) const {
-    const auto top = Isa::template window<kDtype>(values + row.top + word.first);
-    const auto bottom = Isa::template window<kDtype>(values + row.bottom + word.first);
-    return {Isa::pick(top, word.left), Isa::pick(top, word.right), Isa::pick(bottom, word.left),
-            Isa::pick(bottom, word.right)};
+  __attribute__((always_inline)) Sides<Isa> sides(const Geometry&, const SourceRow& row, int,
+                                                  const Word& word) const {
+    return Sides<Isa>::picked(Isa::template window<kDtype>(values + row.top + word.first),
+                              Isa::template window<kDtype>(values + row.bottom + word.first), word);
   }
 };
 
@@ -95,10 +116,8 @@ struct ColumnMap {
     return Isa::template window<Dtype::f32>(columns);
   }
 
-  Corners<Isa> corners(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
-    const auto top = window(y, word), bottom = window(std::min(y + 1, geometry.h - 1), word);
-    return {Isa::pick(top, word.left), Isa::pick(top, word.right), Isa::pick(bottom, word.left),
-            Isa::pick(bottom, word.right)};
+  Sides<Isa> sides(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
+    return Sides<Isa>::picked(window(y, word), window(std::min(y + 1, geometry.h - 1), word), word);
   }
 };
 
@@ -108,18 +127,18 @@ struct StridedMap {
   const typename Element<kDtype>::Stored* values;
   int64_t stride_y, stride_x;
 
-  Corners<Isa> corners(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
+  Sides<Isa> sides(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
     const auto* top = values + y * stride_y + word.first * stride_x;
     const auto* bottom = values + std::min(y + 1, geometry.h - 1) * stride_y + word.first * stride_x;
     float lanes[4][kWord];
     for (int i = 0; i < kWord; ++i) {
       const int64_t left = word.left[i] * stride_x, right = word.right[i] * stride_x;
       lanes[0][i] = Element<kDtype>::decode(top[left]);
-      lanes[1][i] = Element<kDtype>::decode(top[right]);
-      lanes[2][i] = Element<kDtype>::decode(bottom[left]);
+      lanes[1][i] = Element<kDtype>::decode(bottom[left]);
+      lanes[2][i] = Element<kDtype>::decode(top[right]);
       lanes[3][i] = Element<kDtype>::decode(bottom[right]);
     }
-    return {Isa::load_word(lanes[0]), Isa::load_word(lanes[1]), Isa::load_word(lanes[2]), Isa::load_word(lanes[3])};
+    return {{Isa::load_word(lanes[0]), Isa::load_word(lanes[1])}, {Isa::load_word(lanes[2]), Isa::load_word(lanes[3])}};
   }
 };
 

@@ -20,7 +20,7 @@ struct Scan {
 // non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
-                Scan* scans) {
+                Scan* scans, const char*&) {
   const int size = h * w;
   const int64_t capacity = hot_capacity(size);
   bool nonfinite = false;
@@ -55,12 +55,12 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
 // Units whose maps are contiguous. Returns whether any value is non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_maps(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
-               Scan* scans) {
+               Scan* scans, const char*& next) {
   const int size = h * w;
   typename Isa::template MapScan<kDtype> scan;
   for (int u = 0; u < block.units; ++u) {
     const auto* map = block.values + u * block.stride_u;
-    scans[u].hot_count = scan.find(map, size, Element<kDtype>::cut(lowest[u]), hot + u * hot_capacity(size));
+    scans[u].hot_count = scan.find(map, size, Element<kDtype>::cut(lowest[u]), hot + u * hot_capacity(size), next);
   }
   return scan.nonfinite();
 }

@@ -1,7 +1,8 @@
 // The second and third stages, for one map: which words may have a pixel above a threshold, and which pixels those are.
 #pragma once
 
-#include "lerp.hpp"
+#include <type_traits>
+
 #include "maps.hpp"
 
 namespace pydissect {
@@ -9,8 +10,9 @@ namespace pydissect {
 // A word of the pixel rows between two source rows: the upper one's number above, the word's below 32 bits.
 using Item = uint64_t;
 
-// A word that has pixels: kMaskBlock times its place in a bitmap above, its pixels in the lowest byte. In the
-// last word of a row these may be more than it has; no mask has any there.
+// A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
+// in the lowest byte, the lower one's in the next. In the last word of a row these may be more than it has; no mask
+// has any there.
 using Found = uint64_t;
 
 constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending to it may write
@@ -20,7 +22,8 @@ constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending t
 // [h / 64 + 1] are zero, and left so.
 template <class Isa, bool kSmall>
 int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
-                   Item* items) {
+                   Item* items, Prefetch& prefetch) {
+  const char* next = prefetch.next;
   const int masks = kSmall ? 1 : geometry.word_masks;
   uint64_t live = 0;  // if kSmall, live_rows[0]
   const auto set_live = [&](int64_t y) {
@@ -32,6 +35,8 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
   };
   for (int i = 0; i < hot_count; ++i) {
     for (uint32_t bits = static_cast<uint32_t>(hot[i]); bits; bits &= bits - 1) {
+      __builtin_prefetch(next, 0, 3);
+      next += kLine;
       const uint64_t place = (hot[i] >> 32) + __builtin_ctz(bits);
       const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
       const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
@@ -44,6 +49,7 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
       set_live(above);
     }
   }
+  prefetch.next = next;
   int64_t count = 0;
   for (int chunk = 0; chunk < geometry.h; chunk += 64) {
     if constexpr (!kSmall) {
@@ -67,29 +73,10 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
 
 template <class Isa>
 int64_t find_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
-                   Item* items) {
+                   Item* items, Prefetch& prefetch) {
   const bool small = geometry.h <= 64 && geometry.word_masks == 1;
-  return (small ? list_items<Isa, true> : list_items<Isa, false>)(hot, hot_count, geometry, marks, live_rows, items);
-}
-
-// Fetches the next block's maps into the cache, a few lines an item, while this one's are worked on.
-struct Prefetch {
-  const char* next;
-  int64_t step;   // bytes an item
-  int64_t items;  // so far
-};
-constexpr int64_t kLine = 64;  // bytes of a cache line
-constexpr int kLines = 4;      // lines fetched for an item, at least those of a step
-
-// Lists the words of kRows pixel rows, a byte each, that are not empty; without a branch.
-template <class Isa>
-inline __attribute__((always_inline)) void append_found(Found* found, int64_t& count, Found first, int64_t row_step,
-                                                        uint32_t bits) {
-  for (int row = 0; row < Isa::kRows; ++row) {
-    const uint32_t byte = Isa::kRows == 1 ? bits : bits >> (8 * row) & 0xff;
-    found[count] = (first + row * row_step) | byte;
-    count += byte != 0;
-  }
+  const auto list = small ? list_items<Isa, true> : list_items<Isa, false>;
+  return list(hot, hot_count, geometry, marks, live_rows, items, prefetch);
 }
 
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
@@ -101,7 +88,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   using Lanes = typename Isa::Lanes;
   const char* next = prefetch.next;
   const int64_t step = prefetch.step;
-  const int64_t row_step = static_cast<int64_t>(geometry.row_bytes) * kMaskBlock << 8;
+  const Found row_step = static_cast<Found>(geometry.row_bytes) << 32;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
@@ -111,27 +98,33 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
     for (int line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kLine, 0, 3);
     next += step;
     const SourceRow& source = geometry.rows[y];
-    const Corners<Isa> corners = map.corners(geometry, source, y, word);
-    const Lerp<Lanes> left(corners.top_left, corners.bottom_left), right(corners.top_right, corners.bottom_right);
+    const Sides<Isa> sides = map.sides(geometry, source, y, word);
     const Lanes tx = Isa::load_word(word.fraction);
-    Found place = static_cast<Found>(source.word + number) * kMaskBlock << 8;
+    Found place = static_cast<Found>(source.word + number) << 32;
     const float* fractions = source.fractions;
-    // The words of the kRows pixel rows `ahead` of the present one.
-    const auto find_in = [&](int ahead) __attribute__((always_inline)) {
-      const Lanes ty = Isa::load_rows(fractions + ahead);
-      const Lanes value = Lerp<Lanes>(left.at(ty), right.at(ty)).at(tx);
-      const Found first = place + ahead * row_step;
+    // Lists the words of as many registers' pixel rows, if one has pixels; without a branch.
+    const auto find_in = [&](auto registers) __attribute__((always_inline)) {
+      constexpr int kCount = decltype(registers)::value;
+      Lanes values[kCount];
+      for (int j = 0; j < kCount; ++j) values[j] = sides.at(Isa::load_rows(fractions + j * Isa::kRows)).at(tx);
+      const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
+        const uint32_t above = Isa::template above<kCount>(values, level);
+        list[count] = place | above;
+        count += above != 0;
+      };
       if constexpr (kOneLevel) {
-        append_found<Isa>(found, first_count, first, row_step, Isa::greater(value, threshold));
+        append(found, first_count, threshold);
       } else {
         for (int level = 0; level < levels; ++level) {
-          append_found<Isa>(found + level * (places + kAppendSlack), found_counts[level], first, row_step,
-                            Isa::greater(value, thresholds[level * threshold_stride]));
+          append(found + level * (places + kAppendSlack), found_counts[level], thresholds[level * threshold_stride]);
         }
       }
     };
     int rows = source.pixel_rows;
-    for (; rows > 0; rows -= Isa::kRows, fractions += Isa::kRows, place += Isa::kRows * row_step) find_in(0);
+    for (; rows >= kRowPair; rows -= kRowPair, fractions += kRowPair, place += kRowPair * row_step) {
+      find_in(std::integral_constant<int, kRowPair / Isa::kRows>());
+    }
+    if (rows > 0) find_in(std::integral_constant<int, 1>());
   }
   if constexpr (kOneLevel) found_counts[0] = first_count;
   prefetch.next = next;

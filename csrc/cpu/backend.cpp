@@ -34,7 +34,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.marks, marks);
   arena.reserve(&workspace.live_rows, live_rows);
   arena.reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
-  arena.reserve(&workspace.table, blocks * places * kMaskBlock);
+  arena.reserve(&workspace.table, (blocks * places + geometry.row_bytes) * kMaskBlock);
   arena.reserve(&workspace.full, places);
   arena.reserve(&workspace.empty, places);
   arena.reserve(&workspace.found, task.levels * (places + kAppendSlack));
@@ -51,6 +51,32 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   }
   std::fill_n(workspace.empty, places, 0);
   return workspace;
+}
+
+struct Parts {
+  int units, images;
+};
+
+// Threads that share out the units never add to the same counter, but each lays out the masks of every image; those
+// that share out the images need counters of their own, which are then added up. What goes through memory decides.
+Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
+  const Acts& acts = task.acts;
+  const int64_t size = static_cast<int64_t>(acts.h) * acts.w;
+  const double map_bytes = static_cast<double>(acts.images * acts.units * size) * sizeof(float);
+  const double mask_bytes = static_cast<double>(acts.images * max_bitmaps * places_of(task.geometry));
+  const double sums_bytes = static_cast<double>(task.levels * acts.units) * sizeof(int64_t) *
+                            static_cast<double>(task.masks.concepts + task.masks.categories + 1);
+  Parts best = {1, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int units = 1; units <= std::clamp<int64_t>(acts.units / kUnitBlock, 1, threads); ++units) {
+    const int images = static_cast<int>(std::clamp<int64_t>(threads / units, 1, std::max<int64_t>(acts.images, 1)));
+    const double bytes = map_bytes / (units * images) + mask_bytes / images + 2 * sums_bytes * (images - 1);
+    if (bytes < least) {
+      least = bytes;
+      best = {units, images};
+    }
+  }
+  return best;
 }
 
 void add_concept_area(const Masks& masks, int64_t images, int64_t pixels, int64_t* concept_area) {
@@ -81,11 +107,8 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   }
   const Task task = {acts, masks, geometry, thresholds, lowest.data(), levels, nonfinite_off};
 
-  // Threads share out the units, so that no two add to the same counter. Only a layer with too
-  // few units to go round is split by images as well, each of these parts with counters of its own.
-  const int unit_parts = static_cast<int>(std::clamp<int64_t>(acts.units / kUnitBlock, 1, threads));
-  const int image_parts =
-      static_cast<int>(std::clamp<int64_t>(threads / unit_parts, 1, std::max<int64_t>(acts.images, 1)));
+  const Parts sides = parts_of(task, max_bitmaps, threads);
+  const int unit_parts = sides.units, image_parts = sides.images;
   const int64_t row_count = levels * acts.units;
   const int64_t sums = row_count * (masks.concepts + masks.categories + 1);
   std::vector<std::vector<int64_t>> own(image_parts - 1);

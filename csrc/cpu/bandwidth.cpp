@@ -4,30 +4,12 @@
 #include <chrono>
 #include <limits>
 
+#include "levels.hpp"
+
 namespace pydissect {
-namespace {
-
-// Unaligned and may alias: the buffer holds values of any type.
-using Wide = std::uint64_t __attribute__((vector_size(32), aligned(1), may_alias));
-
-// Four sums, so that no addition waits for the last one; the caller keeps the result alive, so that no load is dropped.
-std::uint64_t sum(const unsigned char* begin, const unsigned char* end) {
-  Wide sums[4] = {};
-  const unsigned char* place = begin;
-  for (; end - place >= static_cast<std::ptrdiff_t>(sizeof sums); place += sizeof sums) {
-    const Wide* values = reinterpret_cast<const Wide*>(place);
-    for (int i = 0; i < 4; ++i) sums[i] += values[i];
-  }
-  const Wide all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  std::uint64_t total = all[0] + all[1] + all[2] + all[3];
-  for (; place != end; ++place) total += *place;
-  return total;
-}
-
-}  // namespace
-
 double read_seconds(const void* data, int64_t bytes, int threads, int runs) {
   const auto* begin = static_cast<const unsigned char*>(data);
+  const auto sum = best_level("").sum_bytes;
   double best = std::numeric_limits<double>::infinity();
   for (int run = 0; run < runs; ++run) {
     std::uint64_t total = 0;

@@ -14,7 +14,7 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
     const int count = static_cast<int>(end - begin), padded = count ? std::max(count, usual) : 0;
     begins.push_back(row_fraction_.size());
     row_fraction_.insert(row_fraction_.end(), rows.fraction + (begin - rows.index), rows.fraction + (end - rows.index));
-    row_fraction_.resize(begins.back() + padded + kRowStep - 1, std::numeric_limits<float>::quiet_NaN());
+    row_fraction_.resize(begins.back() + padded + kRowPair - 1, std::numeric_limits<float>::quiet_NaN());
     rows_.push_back({y * w, std::min<int64_t>(y + 1, h - 1) * w, (begin - rows.index) * row_bytes, nullptr, padded});
   }
   for (int y = 0; y < h; ++y) rows_[y].fractions = row_fraction_.data() + begins[y];

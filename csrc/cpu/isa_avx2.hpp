@@ -18,7 +18,14 @@ struct Avx2 : X86<Avx2> {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)));
   }
 
-  static uint32_t greater(Lanes value, float threshold) { return greater(value, _mm256_set1_ps(threshold)); }
+  // The bits of kCount rows' words, the first row's lowest.
+  template <int kCount>
+  static uint32_t above(const Lanes* values, float threshold) {
+    const __m256 level = _mm256_set1_ps(threshold);
+    uint32_t bits = 0;
+    for (int row = 0; row < kCount; ++row) bits |= greater(values[row], level) << (8 * row);
+    return bits;
+  }
 
   static __m256i larger_magnitude(__m256i largest, __m256 values) {
     const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude));
@@ -39,53 +46,108 @@ struct Avx2 : X86<Avx2> {
     return _mm256_permutevar8x32_ps(window, load(index));
   }
 
-  // Compares maps' values with cuts, and keeps the largest magnitude.
+  // Compares maps' values with cuts, and watches out for values that are not finite.
   template <Dtype kDtype>
   class MapScan {
    public:
     using Stored = typename Element<kDtype>::Stored;
 
-    // Lists the values above the cut; returns how many entries that took.
-    int find(const Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+    // Lists the values above the cut; returns how many entries that took. Fetches from `next` on, and moves it on.
+    int find(const Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot, const char*& next) {
       if constexpr (kDtype == Dtype::f32) {
-        return find_above<false>(map, size, _mm256_castps_si256(_mm256_set1_ps(cut)), hot);
+        const uint32_t bits = bits_of(cut);
+        if (bits >> 31 || size < kLook) return find_above<false>(map, 0, size, _mm256_set1_epi32(bits), hot, 0);
+        return find_in_looks(map, size, _mm256_set1_epi32(std::min(bits, kNonfinite - 1)), hot, next);
       } else {
-        const __m256i key = _mm256_set1_epi16(cut.key);
-        return cut.negative ? find_above<true>(map, size, key, hot) : find_above<false>(map, size, key, hot);
+        if (cut.negative) return find_above<true>(map, 0, size, _mm256_set1_epi16(cut.key), hot, 0);
+        const int16_t finite = std::min(cut.key, static_cast<int16_t>(kNonfiniteHalf<kDtype> - 1));
+        const __m256i key = _mm256_set1_epi16(finite);
+        return size < kLook ? find_above<false>(map, 0, size, key, hot, 0) : find_in_looks(map, size, key, hot, next);
       }
     }
 
     bool nonfinite() const {
       // Magnitudes have no sign bit, so that signed comparisons order them.
       if constexpr (kDtype == Dtype::f32) {
-        return reaches_nonfinite(largest_);
+        const __m256i most = _mm256_and_si256(most_, _mm256_set1_epi32(static_cast<int>(kMagnitude)));
+        return reaches_nonfinite(_mm256_max_epi32(largest_, negative(most_, most)));
       } else {
-        return bits(_mm256_cmpgt_epi16(largest_, _mm256_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype> - 1))));
+        const __m256i least = _mm256_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype> - 1));
+        const __m256i most = _mm256_and_si256(most_, _mm256_set1_epi16(0x7fff));
+        return byte_mask(_mm256_cmpgt_epi16(_mm256_max_epi16(largest_, negative(most_, most)), least)) != 0;
       }
     }
 
    private:
-    static constexpr int kAhead = 1024;  // bytes
+    static constexpr int kLanes = 32 / sizeof(Stored);
+    static constexpr int kLook = 8 * kLanes;  // values looked at together
 
+    // The numbers whose sign bit was set, others zero.
+    static __m256i negative(__m256i bits, __m256i numbers) {
+      if constexpr (kDtype == Dtype::f32) return _mm256_and_si256(_mm256_srai_epi32(bits, 31), numbers);
+      return _mm256_and_si256(_mm256_srai_epi16(bits, 15), numbers);
+    }
+
+    // Looks at many values at once, most of which hold none above the cut: the largest, taken as integers, tells. It
+    // also shows positive ones that are not finite, since the cut is; of the negative ones, taken as unsigned, those
+    // are the largest.
+    int find_in_looks(const Stored* map, int size, __m256i cut, Hot* hot, const char*& next) {
+      __m256i most = most_;
+      int count = 0;
+      for (int begin = 0; begin < size;) {
+        // As many looks as a mask has bits; the last one ends where the map does.
+        const int looks = std::min((size - begin + kLook - 1) / kLook, 64);
+        uint64_t hot_looks = 0;
+        for (int look = 0; look < looks; ++look) {
+          const Stored* values = map + std::min(begin + look * kLook, size - kLook);
+          _mm_prefetch(next, _MM_HINT_T0);
+          next += kLine;
+          __m256i largest = load(values);
+          most = larger_unsigned(most, largest);
+          for (int i = 1; i < 8; ++i) {
+            const __m256i v = load(values + i * kLanes);
+            largest = larger(largest, v);
+            most = larger_unsigned(most, v);
+          }
+          hot_looks |= static_cast<uint64_t>(byte_mask(exceeding(largest, cut)) != 0) << look;
+        }
+        for (; hot_looks; hot_looks &= hot_looks - 1) {
+          const int first = begin + __builtin_ctzll(hot_looks) * kLook;
+          count = find_above<false>(map, first, std::min(first + kLook, size), cut, hot, count);
+        }
+        begin += looks * kLook;
+      }
+      most_ = most;
+      return count;
+    }
+
+    static __m256i larger(__m256i a, __m256i b) {
+      return sizeof(Stored) == 4 ? _mm256_max_epi32(a, b) : _mm256_max_epi16(a, b);
+    }
+
+    static __m256i larger_unsigned(__m256i a, __m256i b) {
+      return sizeof(Stored) == 4 ? _mm256_max_epu32(a, b) : _mm256_max_epu16(a, b);
+    }
+
+    static __m256i exceeding(__m256i a, __m256i b) {
+      return sizeof(Stored) == 4 ? _mm256_cmpgt_epi32(a, b) : _mm256_cmpgt_epi16(a, b);
+    }
+
+    // Lists those of the values map[begin .. end) that are above the cut.
     template <bool kNegativeCut>
-    int find_above(const Stored* map, int size, __m256i cut, Hot* hot) {
+    int find_above(const Stored* map, int begin, int end, __m256i cut, Hot* hot, int count) {
       __m256i largest = largest_;
-      int begin = 0, count = 0;
-      // The processor's own prefetching starts anew with every page.
-      const char* ahead = reinterpret_cast<const char*>(map) + kAhead;
-      for (; begin + 32 <= size; begin += 32) {
-        for (size_t line = 0; line < 32 * sizeof(Stored); line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
-        ahead += 32 * sizeof(Stored);
+      for (; begin + 32 <= end; begin += 32) {
         append_hot(hot, count, begin, above<kNegativeCut>(map + begin, cut, largest));
       }
-      if (begin < size) {
+      if (begin < end) {
         // The last values once more with some before them, or with zeros after them.
         Stored last[32] = {};
-        if (size < 32) {
-          std::copy(map, map + size, last);
-          append_hot(hot, count, 0, above<kNegativeCut>(last, cut, largest) & ((1u << size) - 1));
+        if (end < 32) {
+          std::copy(map, map + end, last);
+          append_hot(hot, count, 0, above<kNegativeCut>(last, cut, largest) & ((1u << end) - 1));
         } else {
-          append_hot(hot, count, begin, above<kNegativeCut>(map + size - 32, cut, largest) >> (32 - (size - begin)));
+          append_hot(hot, count, begin, above<kNegativeCut>(map + end - 32, cut, largest) >> (32 - (end - begin)));
         }
       }
       largest_ = largest;
@@ -100,11 +162,11 @@ struct Avx2 : X86<Avx2> {
         const __m256i b = _mm256_packs_epi32(compare(values + 16, cut, largest), compare(values + 24, cut, largest));
         // Packing works within halves of registers: values 0 to 3, 8 to 11, ... have come first.
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        return bits(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
+        return byte_mask(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order));
       } else {
         const __m256i packed = _mm256_packs_epi16(compare<kNegativeCut>(values, cut, largest),
                                                   compare<kNegativeCut>(values + 16, cut, largest));
-        return bits(_mm256_permute4x64_epi64(packed, 0xd8));
+        return byte_mask(_mm256_permute4x64_epi64(packed, 0xd8));
       }
     }
 
@@ -123,9 +185,8 @@ struct Avx2 : X86<Avx2> {
       return _mm256_cmpgt_epi16(_mm256_xor_si256(v, inverted), cut);
     }
 
-    static uint32_t bits(__m256i bytes) { return static_cast<uint32_t>(_mm256_movemask_epi8(bytes)); }
-
-    __m256i largest_ = _mm256_setzero_si256();
+    __m256i most_ = _mm256_setzero_si256();     // as unsigned integers
+    __m256i largest_ = _mm256_setzero_si256();  // magnitude of the values compared one by one
   };
 
   // Compares the values of up to 32 units, side by side, with their thresholds.

@@ -20,8 +20,14 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     return _mm512_mask_mov_ps(_mm512_set1_ps(source[0]), 0xff00, _mm512_set1_ps(source[1]));
   }
 
-  static uint32_t greater(Lanes value, float threshold) {
-    return _mm512_cmp_ps_mask(value, _mm512_set1_ps(threshold), _CMP_GT_OQ);
+  // The bits of the words of kCount registers' rows, the first row's lowest.
+  template <int kCount>
+  static uint32_t above(const Lanes* values, float threshold) {
+    uint32_t bits = 0;
+    for (int i = 0; i < kCount; ++i) {
+      bits |= static_cast<uint32_t>(_mm512_cmp_ps_mask(values[i], _mm512_set1_ps(threshold), _CMP_GT_OQ)) << (16 * i);
+    }
+    return bits;
   }
 
   template <Dtype kDtype>
@@ -40,8 +46,9 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   template <Dtype kDtype>
   class MapScan {
    public:
-    // Lists the values above the cut; returns how many entries that took.
-    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+    // Lists the values above the cut; returns how many entries that took. Fetches from `next` on, and moves it on.
+    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
+             const char*& next) {
       __m512i largest = largest_;
       int count = 0;
       for (int begin = 0; begin < size; begin += 32) {
@@ -63,6 +70,8 @@ struct Avx512 : X86<Avx512<kBitalg>> {
           largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
         }
         append_hot(hot, count, begin, above);
+        _mm_prefetch(next, _MM_HINT_T0);
+        next += kLine;
       }
       largest_ = largest;
       return count;

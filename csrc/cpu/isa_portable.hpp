@@ -18,10 +18,14 @@ struct Portable {
 
   static Lanes load_rows(const float* source) { return Lanes{} + *source; }
 
-  static uint32_t greater(Lanes value, float threshold) {
-    const Flags flags = (value > Lanes{} + threshold) & Flags{1, 2, 4, 8, 16, 32, 64, 128};
+  // The bits of kCount rows' words, the first row's lowest.
+  template <int kCount>
+  static uint32_t above(const Lanes* values, float threshold) {
     int32_t bits = 0;
-    for (int i = 0; i < 8; ++i) bits |= flags[i];
+    for (int row = 0; row < kCount; ++row) {
+      const Flags flags = (values[row] > Lanes{} + threshold) & (Flags{1, 2, 4, 8, 16, 32, 64, 128} << (8 * row));
+      for (int i = 0; i < 8; ++i) bits |= flags[i];
+    }
     return static_cast<uint32_t>(bits);
   }
 
@@ -45,7 +49,8 @@ struct Portable {
   template <Dtype kDtype>
   class MapScan {
    public:
-    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot) {
+    int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
+             const char*&) {
       int hot_count = 0;
       for (int begin = 0; begin < size; begin += 32) {
         const int count = std::min(size - begin, 32);
@@ -112,18 +117,20 @@ struct Portable {
     }
   }
 
-  // Sets or adds to the totals: the bits that the words share with each of 32 masks.
+  // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
   template <bool kAdd>
-  static void count_bits(const uint8_t* table, const Found* found, int count, uint32_t* totals) {
+  static void count_bits(const uint8_t* table, int64_t row_step, const Found* found, int count, uint32_t* totals) {
     uint8_t sums[kMaskBlock] = {};
     for (int i = 0; i < count; ++i) {
-      const uint8_t* row = table + (found[i] >> 8);
-      const uint8_t word = static_cast<uint8_t>(found[i]);
-      for (int m = 0; m < kMaskBlock; ++m) {
-        uint8_t v = row[m] & word;
-        v = static_cast<uint8_t>(v - ((v >> 1) & 0x55));
-        v = static_cast<uint8_t>((v & 0x33) + ((v >> 2) & 0x33));
-        sums[m] = static_cast<uint8_t>(sums[m] + ((v + (v >> 4)) & 0x0f));
+      const uint8_t* masks = table + (found[i] >> 32) * kMaskBlock;
+      for (int row = 0; row < kRowPair; ++row, masks += row_step) {
+        const uint8_t word = static_cast<uint8_t>(found[i] >> (8 * row));
+        for (int m = 0; m < kMaskBlock; ++m) {
+          uint8_t v = masks[m] & word;
+          v = static_cast<uint8_t>(v - ((v >> 1) & 0x55));
+          v = static_cast<uint8_t>((v & 0x33) + ((v >> 2) & 0x33));
+          sums[m] = static_cast<uint8_t>(sums[m] + ((v + (v >> 4)) & 0x0f));
+        }
       }
     }
     for (int m = 0; m < kMaskBlock; ++m) totals[m] = (kAdd ? totals[m] : 0) + sums[m];

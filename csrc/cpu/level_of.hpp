@@ -3,6 +3,7 @@
 
 #include "../core/count.hpp"
 #include "../core/pack.hpp"
+#include "../core/read.hpp"
 #include "../core/select.hpp"
 #include "levels.hpp"
 
@@ -10,7 +11,13 @@ namespace pydissect {
 
 template <class Isa>
 constexpr Level level_of(const char* name) {
-  return {name, count<Isa>, select_part<Isa>, value_of_rank<Isa>, pack_bool_block<Isa>, pack_label_image<Isa>};
+  return {name,
+          count<Isa>,
+          select_part<Isa>,
+          value_of_rank<Isa>,
+          pack_bool_block<Isa>,
+          pack_label_image<Isa>,
+          sum_bytes<Isa>};
 }
 
 }  // namespace pydissect

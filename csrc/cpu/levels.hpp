@@ -6,6 +6,7 @@
 
 #include "../core/count.hpp"
 #include "../core/pack.hpp"
+#include "../core/read.hpp"
 #include "../core/select.hpp"
 
 namespace pydissect {
@@ -17,6 +18,7 @@ struct Level {
   decltype(&value_of_rank<void>) value_of_rank;
   decltype(&pack_bool_block<void>) pack_bool;
   decltype(&pack_label_image<void>) pack_labels;
+  decltype(&sum_bytes<void>) sum_bytes;
 };
 
 const Level& level_portable();
