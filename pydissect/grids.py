@@ -68,6 +68,14 @@ class ReceptiveField:
             # Lists and integers become tuples and floats, so that equal fields are hashed and printed alike.
             object.__setattr__(self, name, pair if isinstance(value, (tuple, list)) else pair[0])
 
+    def numbers(self) -> list[float]:
+        """Offset, stride and image, each down and across."""
+        return [
+            *_pair(self.offset, "offset", positive=False),
+            *_pair(self.stride, "stride", positive=True),
+            *_pair(self.image, "image", positive=True),
+        ]
+
     def __str__(self) -> str:
         """The form that the command line takes, followed by the image's size."""
 
@@ -137,9 +145,7 @@ def axis_table(grid: Grid, source: int, output: int, axis: int) -> AxisTable:
     grid = check_grid(grid)
     i = np.arange(output, dtype=np.int64)
     if isinstance(grid, ReceptiveField):
-        offset = _pair(grid.offset, "offset", positive=False)[axis]
-        stride = _pair(grid.stride, "stride", positive=True)[axis]
-        image = _pair(grid.image, "image", positive=True)[axis]
+        offset, stride, image = grid.numbers()[axis::2]
         place = np.clip(((i + 0.5) * image / output - 0.5 - offset) / stride, 0, source - 1)
         index = np.floor(place).astype(np.int64)
         fraction = (place - index).astype(np.float32)

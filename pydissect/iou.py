@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .acts import as_acts
@@ -11,6 +12,7 @@ from .counts import Counts, check_union
 from .grids import Grid, check_grid
 from .masks import PackedMasks, as_masks
 from .nonfinite import check_policy
+from .op import counts_in_graph
 from .tally import Tally, as_levels, check_batch
 from .thresholds import Quantiles, quantile_thresholds
 
@@ -34,6 +36,9 @@ def count(
 ) -> Counts:
     """The integers behind the IoU: pixels of unit masks, concept masks, and both.
 
+    Within ``torch.compile`` and ``torch.export`` it is one node, ``torch.ops.pydissect.count``; there ``masks`` are
+    ``PackedMasks`` and ``threshold`` is an fp32 tensor.
+
     Equivalent, up to the rounding of the interpolation, to::
 
         on = F.interpolate(acts.float(), (H, W), mode="bilinear") > threshold[:, None, None]
@@ -55,6 +60,8 @@ def count(
     Raises:
         InputError: shapes, dtypes or devices that do not match, or a non-finite activation.
     """
+    if torch.compiler.is_compiling():
+        return counts_in_graph(acts, masks, threshold, grid, nonfinite, backend)
     tensor, packed = _batch(acts, masks)
     levels, several = as_levels(threshold, tensor.shape[1])
     tally = Tally(

@@ -1,10 +1,13 @@
 """Which backend is taken, and why not."""
 
+import re
+
 import pytest
 import torch
+from command import run
 from strategies import make_case
 
-from pydissect import backends
+from pydissect import _cpu, backends
 from pydissect.backends import backend_names, choose_backend
 from pydissect.errors import InputError
 from pydissect.iou import count
@@ -30,7 +33,7 @@ def test_by_name(name: str):
 
 @pytest.mark.parametrize("name", backend_names())
 def test_every_backend_says_whether_it_can_be_had(name: str):
-    backend = backends._LOADERS[name]()
+    backend = backends.load_backend(name)
     assert backend.name == name
     reason = backend.unavailable(CPU)
     if reason is None:
@@ -108,3 +111,33 @@ def test_a_backend_is_loaded_when_it_is_chosen_and_not_before(monkeypatch: pytes
     assert choose_backend("auto", META).name == "fake"
     with pytest.raises(InputError, match="backend: none works on device cpu"):
         choose_backend("auto", CPU)
+
+
+def state(printed: str, backend: str) -> tuple[str, str]:
+    """State and note in the last line about a backend."""
+    found = re.findall(rf"  {backend} +(auto|available|unavailable)  +(.*\S)", printed)
+    assert found, printed
+    return found[-1]
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is a CUDA device; what this is about is that there is none"
+)
+def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    printed = run("backends").stdout
+    for name in backend_names():
+        reason = backends.load_backend(name).unavailable(torch.device("cuda"))
+        assert state(printed, name) == ("unavailable", reason)
+
+
+def test_the_command_marks_what_auto_takes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("pydissect.cli.backends._devices", lambda: {CPU: "cpu"})
+    for chosen, other in (("cpu", "reference"), ("reference", "cpu")):
+        monkeypatch.setenv("PYDISSECT_BACKEND", chosen)
+        printed = run("backends").stdout
+        assert state(printed, chosen)[0] == "auto"
+        assert state(printed, other)[0] == "available"
+        assert state(printed, "reference")[1] == f"torch {torch.__version__}"
+        assert state(printed, "cpu")[1].startswith(", ".join(_cpu.levels()))

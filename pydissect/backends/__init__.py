@@ -101,6 +101,9 @@ class Backend(Protocol):
     def unavailable(self, device: torch.device) -> str | None:
         """Why it cannot work on this device here, or None if it can."""
 
+    def details(self) -> str:
+        """Versions and what it was built for; only asked where it works on some device."""
+
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor | int:
         """Adds the counts of a batch to the sums."""
 
@@ -127,6 +130,11 @@ def backend_names() -> tuple[str, ...]:
     return tuple(_LOADERS)
 
 
+def load_backend(name: str) -> Backend:
+    """The backend of that name, whether it works here or not."""
+    return _LOADERS[name]()
+
+
 def choose_backend(name: str, device: torch.device) -> Backend:
     """The backend of that name, or the best for the device.
 
@@ -149,7 +157,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
         raise InputError(f"backend: none works on device {device}")
     if name not in _LOADERS:
         raise InputError(f"{source}: expected auto, {', '.join(_LOADERS)}, found {name!r}")
-    backend = _LOADERS[name]()
+    backend = load_backend(name)
     reason = backend.unavailable(device)
     if reason is not None:
         raise InputError(f"{source}: {name!r} cannot be used on device {device}: {reason}")

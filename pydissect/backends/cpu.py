@@ -36,6 +36,11 @@ class CpuBackend:
         """Why it cannot work on this device here, or None if it can."""
         return None if device.type == "cpu" else "it computes on the CPU; move the activations there with .cpu()"
 
+    def details(self) -> str:
+        """The instruction sets that the processor runs, best first, and the threads."""
+        threads = torch.get_num_threads()
+        return f"{', '.join(_cpu.levels())}; {threads} thread{'s' if threads > 1 else ''}"
+
     def count(self, arguments: CountArguments, sums: Sums) -> int:
         """Adds the counts of a batch to the sums."""
         acts, masks = arguments.acts, arguments.masks

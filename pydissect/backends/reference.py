@@ -22,7 +22,13 @@ class ReferenceBackend:
 
     def unavailable(self, device: torch.device) -> str | None:
         """Why it cannot work on this device here, or None if it can."""
+        if device.type == "cuda" and not torch.cuda.is_available():
+            return "torch finds no CUDA device"
         return None
+
+    def details(self) -> str:
+        """Torch's version."""
+        return f"torch {torch.__version__}"
 
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
         """Adds the counts of a batch to the sums."""

@@ -3,6 +3,7 @@
 import click
 
 from .. import __version__
+from .backends import backends_command
 from .bench import bench_command
 from .console import Group
 from .data import data_group
@@ -25,3 +26,4 @@ main.add_command(dissect_command, "dissect")
 main.add_command(layers_command, "layers")
 main.add_command(data_group, "data")
 main.add_command(bench_command, "bench")
+main.add_command(backends_command, "backends")

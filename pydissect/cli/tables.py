@@ -1,6 +1,7 @@
 """The tables that the command line prints."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Group
@@ -71,6 +72,30 @@ def layers_table(layers: Iterable[LayerInfo]) -> Table:
             note = f"runs {layer.calls} times; the last is taken" if layer.calls > 1 else ""
         style = None if layer.shape is not None else "dim"
         table.add_row(Text(plain(layer.name)), plain(layer.type), units, size, Text(note), style=style)
+    return table
+
+
+class BackendRow(NamedTuple):
+    """A backend on a device: whether it can be had, whether ``auto`` takes it; its versions, or why not."""
+
+    device: str
+    backend: str
+    available: bool
+    auto: bool
+    note: str
+
+
+def backends_table(rows: Iterable[BackendRow]) -> Table:
+    """Which backends can be had on which device."""
+    table = _table("backends", "device", "backend", "state", "")
+    last = ""
+    for row in rows:
+        if last and row.device != last:
+            table.add_section()
+        state = "auto" if row.auto else "available" if row.available else "unavailable"
+        device = "" if row.device == last else plain(row.device)
+        table.add_row(Text(device), row.backend, state, Text(plain(row.note)), style=None if row.available else "dim")
+        last = row.device
     return table
 
 

@@ -1,0 +1,88 @@
+"""Counting as one node of a graph: the operation's contract with torch, and the same integers as outside."""
+
+import pytest
+import torch
+from strategies import Case, make_case
+from torch import Tensor
+
+import pydissect
+from pydissect.counts import Counts
+from pydissect.grids import ReceptiveField
+from pydissect.op import count_op
+
+CASES = {
+    "plain": make_case(levels=("value",)),
+    "levels, halves, channels last": make_case(dtype=torch.float16, order="channels-last"),
+    "align corners": make_case(grid="align_corners", levels=("value",)),
+    "receptive field": make_case(grid=ReceptiveField((3, 2.5), (4, 4.5), (24, 28)), levels=("value",)),
+    "no image": make_case(images=0, levels=("value",)),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def arguments(case: Case) -> tuple[object, ...]:
+    masks = case.packed
+    return (
+        case.acts,
+        case.threshold,
+        masks.bitmap_ranges,
+        masks.bitmap_concepts,
+        masks.bitmap_pixels,
+        masks.bitmaps,
+        masks.whole_ranges,
+        masks.whole_concepts,
+        masks.annotated,
+        list(masks.size),
+        masks.num_concepts,
+        case.grid if isinstance(case.grid, str) else "receptive_field",
+        [] if isinstance(case.grid, str) else case.grid.numbers(),
+        True,
+        "auto",
+    )
+
+
+@each_case
+def test_contract(case: Case):
+    torch.library.opcheck(count_op, arguments(case))
+
+
+class Counting(torch.nn.Module):
+    def __init__(self, case: Case, nonfinite: str = "off") -> None:
+        super().__init__()
+        self.case, self.nonfinite = case, nonfinite
+
+    def forward(self, acts: Tensor) -> Counts:
+        case = self.case
+        return pydissect.count(acts * 1.0, case.packed, case.threshold, grid=case.grid, nonfinite=self.nonfinite)
+
+
+@each_case
+def test_compiled(case: Case):
+    _ = case.packed
+    compiled = torch.compile(Counting(case), backend="aot_eager", fullgraph=True)
+    assert compiled(case.acts) == case.expected
+
+
+def test_exported():
+    case = CASES["plain"]
+
+    class Intersections(Counting):
+        def forward(self, acts: Tensor) -> Tensor:
+            return super().forward(acts).intersection
+
+    _ = case.packed
+    program = torch.export.export(Intersections(case), (case.acts,))
+    nodes = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert nodes.count("pydissect.count.default") == 1
+    assert torch.equal(program.module()(case.acts), case.expected.intersection)
+
+
+def test_nonfinite_activations_are_raised_when_the_graph_runs():
+    case = make_case(levels=("value",))
+    acts = case.acts.clone()
+    _ = case.packed
+    compiled = torch.compile(Counting(case, "error"), backend="aot_eager", fullgraph=True)
+    assert compiled(acts) == case.expected
+    acts[1, 2, 3, 4] = torch.inf
+    with pytest.raises(RuntimeError, match="acts: a non-finite activation"):
+        compiled(acts)
