@@ -17,6 +17,7 @@ from .errors import InputError
 from .files import atomic_write
 from .mask_file import BitmapMap, MaskWriter, read_masks
 from .packing import ImageMasks, Vocabulary, annotated, pack_bool, pack_labels, row_bytes
+from .packing_device import DeviceMasks, pack_bool_on_device, pack_labels_on_device
 
 # A larger one is rather a code for "unlabelled" than the number of a concept.
 _LARGEST_LABEL = 2**24
@@ -96,9 +97,10 @@ class PackedMasks:
             raise InputError(
                 f"masks: expected bool [N, C, H, W], found {_describe(tensor)}; a one-hot stack needs .bool()"
             )
-        images = pack_bool(tensor.cpu(), torch.get_num_threads())
-        size = (tensor.shape[2], tensor.shape[3])
-        return cls._from_images(images, size, as_categories(categories, tensor.shape[1])).to(tensor.device)
+        size, known = (tensor.shape[2], tensor.shape[3]), as_categories(categories, tensor.shape[1])
+        if tensor.device.type != "cpu":
+            return cls._from_device(pack_bool_on_device(tensor), len(tensor), size, known)
+        return cls._from_images(pack_bool(tensor, torch.get_num_threads()), size, known)
 
     @classmethod
     def from_labels(
@@ -128,10 +130,15 @@ class PackedMasks:
             )
         if 0 in tensor.shape[-2:]:
             raise InputError(f"masks: expected label maps of at least one pixel, found {_describe(tensor)}")
-        layers = tensor.cpu() if tensor.ndim == 4 else tensor.cpu()[:, None]
+        layers = tensor if tensor.ndim == 4 else tensor[:, None]
         first = 1 if ignore_index == 0 else 0
         limit = _LARGEST_LABEL - first + 1 if num_concepts is None else num_concepts
-        images, unknown = pack_labels(layers, Vocabulary(first, limit, ignore_index), torch.get_num_threads())
+        vocabulary = Vocabulary(first, limit, ignore_index)
+        images: ImageMasks | DeviceMasks
+        if tensor.device.type == "cpu":
+            images, unknown = pack_labels(layers, vocabulary, torch.get_num_threads())
+        else:
+            images, unknown = pack_labels_on_device(layers, vocabulary)
         low, high = unknown or (first, first)
         if num_concepts is None:
             if high > _LARGEST_LABEL:
@@ -139,14 +146,18 @@ class PackedMasks:
                     f"masks: expected num_concepts with labels above {_LARGEST_LABEL}, found label {high}; "
                     "if it means unlabelled, give it as ignore_index"
                 )
-            num_concepts = int(max(images.concepts.max(initial=-1), images.whole.max(initial=-1))) + 1
+            num_concepts = (
+                max((int(found.max()) for found in (images.concepts, images.whole) if len(found)), default=-1) + 1
+            )
         if unknown:
             raise InputError(
                 f"masks: expected labels {first} to {first + num_concepts - 1} for {num_concepts} concepts, "
                 f"or {ignore_index} for unlabelled, found {low if low < first else high}"
             )
-        size = (tensor.shape[-2], tensor.shape[-1])
-        return cls._from_images(images, size, as_categories(categories, num_concepts)).to(tensor.device)
+        size, known = (tensor.shape[-2], tensor.shape[-1]), as_categories(categories, num_concepts)
+        if isinstance(images, DeviceMasks):
+            return cls._from_device(images, len(tensor), size, known)
+        return cls._from_images(images, size, known)
 
     @classmethod
     def _from_images(cls, images: ImageMasks, size: tuple[int, int], categories: Categories) -> "PackedMasks":
@@ -164,6 +175,32 @@ class PackedMasks:
             whole_ranges=ranges(images.whole_offsets),
             whole_concepts=torch.from_numpy(images.whole),
             annotated=torch.from_numpy(carried),
+        )
+
+    @classmethod
+    def _from_device(
+        cls, masks: DeviceMasks, images: int, size: tuple[int, int], categories: Categories
+    ) -> "PackedMasks":
+        device = masks.bitmaps.device
+        category_of = categories.of_concept.to(device)
+        carried = torch.full((images, len(categories)), int(categories.everywhere), dtype=torch.uint8, device=device)
+
+        def ranges(of_images: Tensor, concepts: Tensor) -> Tensor:
+            carried[of_images, category_of[concepts.long()]] = 1
+            offsets = torch.zeros(images + 1, dtype=torch.int64, device=device)
+            offsets[1:] = torch.bincount(of_images, minlength=images)[:images].cumsum(0)
+            return torch.stack([offsets[:-1], offsets[1:]], dim=1)
+
+        return cls(
+            size=size,
+            categories=categories,
+            bitmap_ranges=ranges(masks.images, masks.concepts),
+            bitmap_concepts=masks.concepts,
+            bitmap_pixels=masks.pixels,
+            bitmaps=masks.bitmaps,
+            whole_ranges=ranges(masks.whole_images, masks.whole),
+            whole_concepts=masks.whole,
+            annotated=carried,
         )
 
     @classmethod
