@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from .tally import Tally
 from .thresholds import ThresholdFinder, check_quantile
 
 BATCH_SIZE = 32
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def dissect(
@@ -48,6 +49,7 @@ def dissect(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     device: str | torch.device = "cpu",
+    dtype: str = "fp32",
     backend: str = "auto",
     nonfinite: str = "error",
     concepts: Sequence[str] | None = None,
@@ -80,6 +82,7 @@ def dissect(
         batch_size: images a forward pass, for a ``Broden``.
         workers: threads that decode the pictures of a ``Broden``; without it, one a processor, at most 8.
         device: for the model and the counting.
+        dtype: ``"fp16"`` or ``"bf16"`` run the model in mixed precision (``torch.autocast``), ``"fp32"`` as it is.
         backend: see :func:`fast_iou`.
         nonfinite: see :func:`fast_iou`.
         concepts: names of an iterable's concepts.
@@ -93,7 +96,7 @@ def dissect(
         InputError: a wrong argument, dataset or model, or a non-finite activation.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
-    settings = _Settings(quantile, iou_threshold, union, check_grid(grid), nonfinite, backend)
+    settings = _Settings(quantile, iou_threshold, union, check_grid(grid), dtype, nonfinite, backend)
     device = _usable_device(device)
     normalization = Normalization.parse(normalize)
     _check_number("batch_size", batch_size, 1)
@@ -125,7 +128,9 @@ def dissect(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
     run = _Run(source, names, settings, device, memory_format, progress)
-    with LayerCapture(model, names, run.example()) as capture:
+    with ExitStack() as stack:
+        with run.precision():
+            capture = stack.enter_context(LayerCapture(model, names, run.example()))
         with clock("thresholds"):
             thresholds = run.thresholds(capture)
         with clock("counting"):
@@ -141,6 +146,7 @@ def dissect(
             "iou_threshold": iou_threshold,
             "union": union,
             "grid": str(grid),
+            "dtype": dtype,
             "nonfinite": nonfinite,
             "normalize": str(normalization) if isinstance(data, Broden) else None,
             "batch_size": batch_size if isinstance(data, Broden) else None,
@@ -191,6 +197,7 @@ class _Settings:
     iou_threshold: float
     union: str
     grid: Grid
+    dtype: str
     nonfinite: str
     backend: str
 
@@ -200,6 +207,8 @@ class _Settings:
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold: expected a number from 0 to 1, found {self.iou_threshold!r}")
         check_union(self.union)
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
         check_policy(self.nonfinite)
 
 
@@ -234,6 +243,11 @@ class _Run:
         self._device = device
         self._memory_format = memory_format
         self._progress = progress
+
+    def precision(self) -> torch.autocast:
+        """That in which the model runs. It alone: nothing of what is counted may be rounded."""
+        dtype = DTYPES[self._settings.dtype]
+        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
 
     def example(self) -> Tensor:
         """The first image, for the capture to try the model on."""
@@ -299,7 +313,9 @@ class _Run:
         done = 0
         self._progress(stage, done, self._source.num_images)
         for images, masks in self._source.batches():
-            yield capture(self._prepare(images)), masks
+            with self.precision():
+                acts = capture(self._prepare(images))
+            yield acts, masks
             masks.release()
             done += len(images)
             self._progress(stage, done, self._source.num_images)

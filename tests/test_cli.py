@@ -219,6 +219,7 @@ def run_file_is_right(builder: BrodenBuilder, found: dict, union: str, layers: t
         "iou_threshold": 0.1,
         "union": union,
         "grid": "half_pixel",
+        "dtype": "fp32",
         "nonfinite": "error",
         "normalize": "none: RGB in [0, 1]",
         "batch_size": 32,
@@ -526,9 +527,15 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, 
 
 
 def test_the_commands_of_the_design():
-    assert {("dissect",), ("layers",), ("data", "info"), ("data", "check"), ("data", "pack"), ("data", "synth")} <= {
-        *commands(main)
-    }
+    assert {
+        ("dissect",),
+        ("layers",),
+        ("backends",),
+        ("data", "info"),
+        ("data", "check"),
+        ("data", "pack"),
+        ("data", "synth"),
+    } <= {*commands(main)}
 
 
 @pytest.mark.parametrize("path", commands(main), ids=" ".join)
@@ -548,7 +555,7 @@ def test_the_example_of_dissect_uses_options_that_exist():
     assert {
         *("--data", "--model", "--weights", "--layer", "--out", "--quantile", "--iou-threshold", "--union", "--grid"),
         *("--normalize", "--input-size", "--split", "--limit", "--batch-size", "--workers", "--threads", "--device"),
-        *("--backend", "--nonfinite", "--overwrite", "--unsafe-weights", "--debug"),
+        *("--dtype", "--backend", "--nonfinite", "--overwrite", "--unsafe-weights", "--debug"),
     } == known
 
 

@@ -242,6 +242,21 @@ def test_half_precision(dtype: torch.dtype):
     assert_equal(found, expected(acts, masks(), *SINGLE))
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_mixed_precision(name: str, dtype: torch.dtype, backend: str):
+    """The network rounds, the counting does not."""
+    model = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, UNITS, 3, stride=4)))
+    model.to(memory_format=torch.channels_last)  # as dissect does; it rounds otherwise
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=name != "fp32"):
+        acts = model(images().contiguous(memory_format=torch.channels_last))
+    assert acts.dtype == dtype
+    data = batches(images(), masks(), IMAGES)
+    found = dissect(model, data, "conv", quantile=QUANTILE, dtype=name, backend=backend)
+    assert_equal(found["conv"], expected(acts.clone(), masks(), *SINGLE))
+    assert found.run["settings"]["dtype"] == name
+
+
 def test_iou_threshold():
     data = batches(images(), masks(), 5)
     counts = [
@@ -490,6 +505,7 @@ class Growing:
         ({"iou_threshold": math.nan}, "iou_threshold: .* found nan"),
         ({"union": "some"}, "union: .* found 'some'"),
         ({"grid": "half"}, "grid: .* found 'half'"),
+        ({"dtype": "int8"}, "dtype: expected fp32, fp16, bf16, found 'int8'"),
         ({"nonfinite": "ignore"}, "nonfinite: .* found 'ignore'"),
         ({"normalize": "vgg"}, "normalize: .* found 'vgg'"),
         ({"backend": "fast"}, "backend: .* found 'fast'"),

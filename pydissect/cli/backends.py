@@ -22,7 +22,7 @@ def _devices() -> dict[torch.device, str]:
     return devices
 
 
-@click.command(cls=Command, epilog="Example: PYDISSECT_BACKEND=reference pydissect backends")
+@click.command(cls=Command, epilog="Example: pydissect backends --debug")
 def backends_command() -> None:
     """Show which backends can be had on this machine, and why the others cannot.
 

@@ -18,7 +18,7 @@ from ..grids import parse_grid
 from ..models import sha256_file
 from ..normalize import Normalization
 from ..parallel import default_workers
-from ..pipeline import BATCH_SIZE, dissect
+from ..pipeline import BATCH_SIZE, DTYPES, dissect
 from ..scores import IOU_THRESHOLD
 from .console import Command, out, plain, progress_bar
 from .model_options import model_options, open_model
@@ -128,6 +128,13 @@ from .tables import layer_tables
     help="Device of the model, such as cpu or cuda:0.",
 )
 @click.option(
+    "--dtype",
+    type=click.Choice(list(DTYPES)),
+    default="fp32",
+    show_default=True,
+    help="fp16 and bf16 run the network in mixed precision; counting is exact in each.",
+)
+@click.option(
     "--backend",
     type=click.Choice(["auto", *backend_names()]),
     default="auto",
@@ -161,6 +168,7 @@ def dissect_command(
     workers: int | None,
     threads: int | None,
     device: str,
+    dtype: str,
     backend: str,
     nonfinite: str,
     overwrite: bool,
@@ -195,6 +203,7 @@ def dissect_command(
             batch_size=batch_size,
             workers=default_workers() if workers is None else workers,
             device=device,
+            dtype=dtype,
             backend=backend,
             nonfinite=nonfinite,
             progress=progress,
