@@ -15,12 +15,12 @@ from .backends import choose_backend
 from .broden import Broden
 from .capture import LayerCapture
 from .counts import check_union
+from .devices import usable_device
 from .dissection import Dissection, LayerDissection
 from .errors import InputError
 from .grids import Grid, check_grid
 from .layers import find_layers
 from .memory_format import channels_last_pays
-from .messages import one_line
 from .nonfinite import check_policy
 from .normalize import Normalization
 from .parallel import default_workers
@@ -97,7 +97,7 @@ def dissect(
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     settings = _Settings(quantile, iou_threshold, union, check_grid(grid), dtype, nonfinite, backend)
-    device = _usable_device(device)
+    device = usable_device(device)
     normalization = Normalization.parse(normalize)
     _check_number("batch_size", batch_size, 1)
     _check_number("limit", limit, 1)
@@ -164,19 +164,6 @@ def dissect(
 def _check_number(name: str, value: int | None, low: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
         raise InputError(f"{name}: expected a whole number, {low} or more, found {value!r}")
-
-
-def _usable_device(device: str | torch.device) -> torch.device:
-    try:
-        result = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f"device: expected one such as cpu, cuda or cuda:1, found {device!r}") from None
-    try:
-        # Whatever torch lacks for it, the driver or the device itself, shows in the smallest work there is.
-        torch.zeros(1, device=result).item()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device: {str(result)!r} cannot be used: {one_line(error)}") from None
-    return result
 
 
 def versions() -> dict[str, str]:

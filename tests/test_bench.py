@@ -22,17 +22,21 @@ from pydissect.bench.baselines import (
     packed_bool,
     packed_labels,
     plain_torch,
+    plain_torch_of_all,
 )
 from pydissect.bench.counting import make_batches
+from pydissect.bench.device import device_backends, measure_device
+from pydissect.bench.machine import describe_machine
 from pydissect.bench.memory import bytes_held, huge_share, make_buffer
 from pydissect.bench.network import capture_layers
-from pydissect.bench.results import Report
+from pydissect.bench.results import Report, Settings
 from pydissect.bench.stream import Batch, lay, leading_images
 from pydissect.bench.thresholds import ORDERS, make_values, streamed
 from pydissect.bench.timing import cpu_level, interleaved, median_ratio, threads
 from pydissect.bench.workloads import (
     CONCEPTS,
     FORMATS,
+    GPU_WORKLOADS,
     LABEL_LAYERS,
     MASK_SIZE,
     MASKS_PER_IMAGE,
@@ -50,7 +54,8 @@ from pydissect.bench.workloads import (
 from pydissect.models import build_model
 from pydissect.normalize import Normalization
 
-SIZES = [workload for workload in WORKLOADS if isinstance(workload, CountingWorkload)]
+SIZES = [*(workload for workload in WORKLOADS if isinstance(workload, CountingWorkload)), *GPU_WORKLOADS]
+GPU_SMALL = CountingWorkload("small", 32, 6, 13, 0.387, 0.0154, 1.1, "nothing")
 SMALL = CountingWorkload("small", 4, 6, 13, 0.4, 0.015, 1.1, "nothing")
 # What F.interpolate and PIL round otherwise than the reference, of the largest activation.
 TOLERANCE = 1e-5
@@ -113,6 +118,7 @@ def test_the_other_code_counts_what_the_reference_does() -> None:
     loop = older_loop(acts.numpy(), [annotation(image) for image in masks], threshold.numpy(), CONCEPTS)
     for name, found in (
         ("plain torch", plain_torch(acts, masks, threshold).long()),
+        ("plain torch of all", plain_torch_of_all(acts, masks, threshold).long()),
         ("older loop", torch.from_numpy(loop)),
         ("ours", count(acts, masks, threshold).intersection),
     ):
@@ -349,8 +355,8 @@ def test_wrong_arguments(arguments: tuple[str, ...], message: str) -> None:
 
 
 def test_find_workloads_keeps_the_registry_order() -> None:
-    assert find_workloads([]) == WORKLOADS
-    assert [workload.name for workload in find_workloads(["thresholds", "7x7"])] == ["7x7", "thresholds"]
+    assert find_workloads([], WORKLOADS) == WORKLOADS
+    assert [workload.name for workload in find_workloads(["thresholds", "7x7"], WORKLOADS)] == ["7x7", "thresholds"]
 
 
 def test_layers_of_a_network_are_captured_for_counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,3 +385,58 @@ def test_layers_of_a_network_are_captured_for_counting(tmp_path: Path, monkeypat
         assert all(len(acts) == len(masks) for acts, masks in layer)
         assert all(acts.is_contiguous() and acts.dtype == torch.float32 for acts, _ in layer)
     assert sum(len(acts) for acts, _ in captured(1)["mix"]) == 1
+
+
+@pytest.fixture
+def _uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled, which takes longer than all the rest."""
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+
+
+@pytest.mark.usefixtures("_uncompiled")
+def test_counting_on_a_device(tmp_path: Path) -> None:
+    """What is measured on a GPU runs on any device, here on the CPU's."""
+    done = []
+    result = measure_device(
+        GPU_SMALL, torch.device("cpu"), 1 << 16, rounds=2, progress=lambda *stage: done.append(stage)
+    )
+    assert done[-1] == ("small", 2, 2)
+    assert result.shape == [32, 6, 13, 13]
+    assert result.stream_bytes >= 1 << 16
+    assert {(row.backend, row.format) for row in result.rows} == {
+        (name, layout) for name in device_backends(torch.device("cpu")) for layout in ("fp32", "fp16")
+    }
+    for row in result.rows:
+        assert row.bytes_per_second == pytest.approx(row.maps_per_second * 169 * (4 if row.format == "fp32" else 2))
+        assert row.scan_share > 0
+    report = Report(describe_machine(), Settings(True, 2, 1, 1 << 16, "huge"), devices=[result])
+    report.save(tmp_path / "device.json")
+    assert Report.load(tmp_path / "device.json") == report
+
+
+def test_results_of_before_there_were_devices(tmp_path: Path) -> None:
+    path = tmp_path / "older.json"
+    Report(describe_machine(), Settings(True, 2, 1, 1, "huge")).save(path)
+    values = json.loads(path.read_text())
+    del values["devices"]
+    path.write_text(json.dumps(values))
+    assert Report.load(path).devices == []
+
+
+def test_a_device_without_a_backend() -> None:
+    with pytest.raises(InputError, match=r"--device: expected one that a backend works on, found meta: .*cpu: it comp"):
+        device_backends(torch.device("meta"))
+    result = run("bench", "--device", "warp")
+    assert result.exit_code == 2
+    assert "device: expected one such as cpu, cuda" in result.stderr
+
+
+@pytest.mark.usefixtures("_uncompiled")
+def test_the_table_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pydissect.cli.bench.GPU_WORKLOADS", (GPU_SMALL,))
+    monkeypatch.setattr("pydissect.cli.bench._QUICK_STREAM_BYTES", 1 << 12)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run("bench", "--device", "cpu", "--quick", "--rounds", "1")
+    assert result.exit_code == 0, result.stderr
+    for text in ("counting on cpu", "small", "reading", "copying, both ways", "fp16, cpu", "plain torch"):
+        assert text in result.stdout

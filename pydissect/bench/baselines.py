@@ -20,12 +20,22 @@ def plain_torch(acts: Tensor, masks: Tensor, threshold: Tensor) -> Tensor:  # [N
 
     Image by image, so that nothing but the maps of one is held, and only the masks that it carries.
     """
-    intersection = torch.zeros(acts.shape[1], masks.shape[1])
+    intersection = torch.zeros(acts.shape[1], masks.shape[1], device=acts.device)
     for maps, mask in zip(acts, masks, strict=True):
         carried = mask.flatten(1).any(1)
-        upsampled = F.interpolate(maps[None], mask.shape[1:], mode="bilinear")[0]
+        upsampled = F.interpolate(maps[None].float(), mask.shape[1:], mode="bilinear")[0]
         on = (upsampled > threshold[:, None, None]).flatten(1).float()
         intersection[:, carried] += on @ mask[carried].flatten(1).float().T
+    return intersection
+
+
+def plain_torch_of_all(acts: Tensor, masks: Tensor, threshold: Tensor) -> Tensor:
+    """The same with every image's masks of all concepts: shapes that depend on no value, as ``torch.compile`` wants."""
+    intersection = torch.zeros(acts.shape[1], masks.shape[1], device=acts.device)
+    for maps, mask in zip(acts, masks, strict=True):
+        upsampled = F.interpolate(maps[None].float(), mask.shape[1:], mode="bilinear")[0]
+        on = (upsampled > threshold[:, None, None]).flatten(1).float()
+        intersection += on @ mask.flatten(1).float().T
     return intersection
 
 

@@ -144,6 +144,62 @@ class PackingRow:
 
 
 @dataclass(frozen=True)
+class DeviceRow:
+    """Counting by one backend on a device, in one format.
+
+    Attributes:
+        share_of_read: of the bandwidth at which the device reads the same activations.
+        share_of_copy: of that at which it copies them, read and written bytes together.
+        times_plain_torch: as many maps a second as plain torch on the device.
+        times_compiled_torch: as many as its ``torch.compile``d version; None where that failed.
+        scan_share: of the time, that counting takes where no value is above its threshold: reading and comparing.
+        interpolate_share: of the time, that is added where images carry no mask: finding the pixels above it.
+    """
+
+    backend: str
+    format: str
+    maps_per_second: float
+    bytes_per_second: float
+    share_of_read: float
+    share_of_copy: float
+    times_plain_torch: float
+    times_compiled_torch: float | None
+    scan_share: float
+    interpolate_share: float
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """Counting of one size on a device.
+
+    Attributes:
+        device: its name, compute capability and memory.
+        name: of the workload.
+        shape: ``[N, U, h, w]`` of a batch.
+        stream_bytes: of activations that lie in its memory, more than its caches hold.
+        live_maps: share of the maps with a value above the threshold.
+        live_cells: share of the 2 x 2 cells of values.
+        read_bytes_per_second: bandwidth of reading them.
+        copy_bytes_per_second: bandwidth of copying them, read and written bytes together.
+        plain_torch: maps a second.
+        compiled_torch: maps a second, or None where ``torch.compile`` failed.
+        rows: ours.
+    """
+
+    device: str
+    name: str
+    shape: list[int]
+    stream_bytes: int
+    live_maps: float
+    live_cells: float
+    read_bytes_per_second: float
+    copy_bytes_per_second: float
+    plain_torch: float
+    compiled_torch: float | None
+    rows: list[DeviceRow]
+
+
+@dataclass(frozen=True)
 class Report:
     """A run of the benchmark."""
 
@@ -152,6 +208,7 @@ class Report:
     counting: list[CountingResult] = field(default_factory=list)
     thresholds: list[ThresholdRow] = field(default_factory=list)
     packing: list[PackingRow] = field(default_factory=list)
+    devices: list[DeviceResult] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Writes a JSON file."""
@@ -175,7 +232,7 @@ class Report:
             raise InputError(f"{path}: expected results of pydissect bench, found no 'format'")
         if values.pop("format") > FORMAT:
             raise InputError(f"{path}: its format is newer than {FORMAT}, the newest that this pydissect knows")
-        return _read(cls, values, str(path))
+        return _read(cls, {"devices": [], **values}, str(path))
 
 
 def _read(record: type[Record], values: object, place: str) -> Record:

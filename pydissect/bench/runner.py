@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from ..progress import Progress, silent
 from .counting import measure_batches, measure_workload
+from .device import measure_device
 from .machine import describe_machine
 from .packing import measure_packing
 from .results import Report, Settings
@@ -41,4 +44,25 @@ def run_benchmark(
             report.packing.extend(measure_packing(workload, settings, progress))
     for name, batches in (layers or {}).items():
         report.counting.append(measure_batches(name, source, batches, settings, progress))
+    return report
+
+
+def run_device_benchmark(
+    workloads: Sequence[CountingWorkload], settings: Settings, device: torch.device, progress: Progress = silent
+) -> Report:
+    """Measures counting on a device.
+
+    Args:
+        workloads: see :data:`GPU_WORKLOADS`.
+        settings: of the run; ``stream_bytes`` of activations lie in the device's memory.
+        device: that holds them.
+        progress: told of each workload's rounds.
+
+    Raises:
+        AssertionError: made activations are not as sparse as real ones.
+        InputError: no backend works on the device.
+    """
+    report = Report(describe_machine(), settings)
+    for workload in workloads:
+        report.devices.append(measure_device(workload, device, settings.stream_bytes, settings.rounds, progress))
     return report

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,7 @@ class PackingWorkload:
 
 
 Workload = CountingWorkload | ThresholdWorkload | PackingWorkload
+AnyWorkload = TypeVar("AnyWorkload", bound=CountingWorkload | ThresholdWorkload | PackingWorkload)
 
 WORKLOADS: tuple[Workload, ...] = (
     CountingWorkload("7x7", 64, 512, 7, 0.159, 0.0157, 1.0, "SqueezeNet features.12, photos of 128 pixels"),
@@ -76,6 +78,15 @@ WORKLOADS: tuple[Workload, ...] = (
     PackingWorkload("packing-labels", 256, "labels"),
     PackingWorkload("packing-bool", 64, "bool"),
 )
+
+
+GPU_WORKLOADS: tuple[CountingWorkload, ...] = (
+    CountingWorkload("2048x7x7", 32, 2048, 7, 0.159, 0.0157, 1.0, "SqueezeNet features.12, photos of 128 pixels"),
+    CountingWorkload("256x13x13", 64, 256, 13, 0.387, 0.0154, 1.1, "SqueezeNet features.12, photos of 224 pixels"),
+    CountingWorkload("512x28x28", 16, 512, 28, 0.81, 0.014, 1.9, "SqueezeNet features.8, photos of 224 pixels"),
+    CountingWorkload("256x56x56", 8, 256, 56, 0.94, 0.014, 6.5, "SqueezeNet features.4, photos of 224 pixels"),
+)
+"""What ``pydissect bench --device`` measures: layers at the size they have in networks."""
 
 
 @dataclass(frozen=True)
@@ -96,19 +107,19 @@ FORMATS = (
 """The first is the one that is measured at every instruction set."""
 
 
-def find_workloads(names: Sequence[str]) -> tuple[Workload, ...]:
-    """The workloads of these names, in the registry's order; all of them if no name is given.
+def find_workloads(names: Sequence[str], workloads: Sequence[AnyWorkload]) -> tuple[AnyWorkload, ...]:
+    """The workloads of these names, in their order; all of them if no name is given.
 
     Raises:
         InputError: there is no such workload.
     """
-    known = [workload.name for workload in WORKLOADS]
+    known = [workload.name for workload in workloads]
     for name in names:
         if name not in known:
             raise InputError(
                 f"--workload: expected one of {', '.join(known)}, found {name!r}{nearest_names(name, known)}"
             )
-    return tuple(workload for workload in WORKLOADS if not names or workload.name in names)
+    return tuple(workload for workload in workloads if not names or workload.name in names)
 
 
 def make_activations(

@@ -7,11 +7,12 @@ import torch
 
 from ..bench.memory import PAGES
 from ..bench.network import capture_layers
-from ..bench.results import Settings
-from ..bench.runner import run_benchmark
+from ..bench.results import Report, Settings
+from ..bench.runner import run_benchmark, run_device_benchmark
 from ..bench.timing import threads as on_threads
-from ..bench.workloads import WORKLOADS, find_workloads
+from ..bench.workloads import GPU_WORKLOADS, WORKLOADS, find_workloads
 from ..broden import Broden
+from ..devices import usable_device
 from ..errors import InputError
 from ..normalize import Normalization
 from .bench_tables import bench_tables
@@ -22,6 +23,7 @@ _ROUNDS = 9
 _QUICK_ROUNDS = 3
 _STREAM_BYTES = 256 << 20
 _QUICK_STREAM_BYTES = 32 << 20
+_DEVICE_TIMES = 16  # so many times more on a device, whose caches are larger
 
 
 @click.command(
@@ -49,6 +51,12 @@ _QUICK_STREAM_BYTES = 32 << 20
     type=click.IntRange(1),
     metavar="N",
     help=f"In each, every side has its turn.  [default: {_ROUNDS}, or {_QUICK_ROUNDS} with --quick]",
+)
+@click.option(
+    "--device",
+    metavar="D",
+    help="Measure counting of activations that lie in this device's memory, such as cuda, by every backend that works "
+    f"there; workloads: {', '.join(workload.name for workload in GPU_WORKLOADS)}.",
 )
 @click.option(
     "--pages",
@@ -88,6 +96,7 @@ def bench_command(
     names: tuple[str, ...],
     threads: int | None,
     rounds: int | None,
+    device: str | None,
     pages: str,
     path: Path | None,
     data: Path | None,
@@ -108,16 +117,23 @@ def bench_command(
     "of reading" is the share of the bandwidth at which as many threads read memory and do nothing else: 100% would
     be the limit. Leave the machine alone meanwhile; it takes some minutes and 3 GB.
     """
-    workloads = find_workloads(names)
+    stream_bytes = _QUICK_STREAM_BYTES if quick else _STREAM_BYTES
     settings = Settings(
         quick=quick,
         rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
         threads=threads or torch.get_num_threads(),
-        stream_bytes=_QUICK_STREAM_BYTES if quick else _STREAM_BYTES,
+        stream_bytes=stream_bytes if device is None else _DEVICE_TIMES * stream_bytes,
         pages=pages,
     )
     if path is not None and not path.absolute().parent.is_dir():
         raise InputError(f"--json: expected a file in an existing folder, found {str(path)!r}")
+    if device is not None:
+        with progress_bar("steps") as progress, on_threads(settings.threads):
+            chosen = find_workloads(names, GPU_WORKLOADS)
+            report = run_device_benchmark(chosen, settings, usable_device(device), progress)
+        _finish(report, path)
+        return
+    workloads = find_workloads(names, WORKLOADS)
     given = {"--data": data, "--model": model, "--layer": layers}
     if any(given.values()) and (missing := [name for name, value in given.items() if not value]):
         raise InputError(f"expected --data, --model and --layer together, found no {' and no '.join(missing)}")
@@ -135,6 +151,10 @@ def bench_command(
                 progress=progress,
             )
         report = run_benchmark(workloads, settings, captured, source, progress)
+    _finish(report, path)
+
+
+def _finish(report: Report, path: Path | None) -> None:
     if path is not None:
         report.save(path)
     out().print(bench_tables(report))

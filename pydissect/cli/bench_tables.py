@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..bench.results import CountingResult, PackingRow, Report, ThresholdRow
+from ..bench.results import CountingResult, DeviceResult, PackingRow, Report, ThresholdRow
 from .console import plain
 
 _BUSY = 0.5  # processes
@@ -41,6 +41,8 @@ def bench_tables(report: Report) -> Group:
         parts.append(_thresholds_table(report.thresholds))
     if report.packing:
         parts.append(_packing_table(report.packing))
+    if report.devices:
+        parts.append(_device_table(report.devices))
     return Group(*parts)
 
 
@@ -132,6 +134,56 @@ def _packing_table(rows: list[PackingRow]) -> Table:
             f"{row.bytes_per_second / 1e9:.2f}",
             _times(row.times_numpy),
         )
+    return table
+
+
+def _device_table(results: list[DeviceResult]) -> Table:
+    table = _table(
+        f"counting on {plain(results[0].device)}",
+        ("activations", "what"),
+        (
+            "maps/s",
+            "GB/s",
+            "of\nreading",
+            "of\ncopying",
+            "x plain\ntorch",
+            "x compiled\ntorch",
+            "scan",
+            "words",
+        ),
+    )
+    for result in results:
+        n, units, h, w = result.shape
+        head = iter(
+            (
+                plain(result.name),
+                f"{n} x {units} x {h} x {w}",
+                f"{result.stream_bytes / 2**30:.1f} GiB in all",
+                f"{result.live_maps:.1%} maps live",
+                f"{result.live_cells:.2%} cells live",
+            )
+        )
+        for what, bandwidth in (
+            ("reading", result.read_bytes_per_second),
+            ("copying, both ways", result.copy_bytes_per_second),
+        ):
+            table.add_row(next(head, ""), what, "", f"{bandwidth / 1e9:,.1f}")
+        for row in result.rows:
+            table.add_row(
+                next(head, ""),
+                f"{row.format}, {row.backend}",
+                _count(row.maps_per_second),
+                f"{row.bytes_per_second / 1e9:,.1f}",
+                f"{row.share_of_read:.0%}",
+                f"{row.share_of_copy:.0%}",
+                _times(row.times_plain_torch),
+                "" if row.times_compiled_torch is None else _times(row.times_compiled_torch),
+                f"{row.scan_share:.0%}",
+                f"{row.interpolate_share:.0%}",
+            )
+        for what, speed in (("plain torch", result.plain_torch), ("compiled torch", result.compiled_torch)):
+            table.add_row(next(head, ""), what, "failed" if speed is None else _count(speed))
+        table.add_section()
     return table
 
 
