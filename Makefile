@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: install test lint sanitize mutants demo bench report package clean
+.PHONY: install test lint sanitize mutants demo bench report gpu package clean
 
 install: .venv/.installed
 
@@ -46,6 +46,11 @@ report: install
 	mkdir -p benchmarks/results
 	$(BIN)/pydissect bench --json benchmarks/results/$(MACHINE).json
 	$(BIN)/python benchmarks/plot.py benchmarks/results/$(MACHINE).json docs/speed
+
+# On a machine with a GPU, from a bare checkout and without a network: builds for it, tests every backend, measures.
+GPU ?= gpu
+gpu:
+	$(PYTHON) scripts/gpu.py --json benchmarks/results/$(GPU).json
 
 # Builds sdist and wheel, and runs the demo from the wheel in a new environment.
 package: install

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 
 from .broden import Broden
 from .categories import Categories
@@ -31,7 +30,12 @@ _AHEAD = 64 // _ROWS  # such groups decoded before the first is written
 
 def cache_folder() -> Path:
     """Where the mask files are kept."""
-    return Path(os.environ.get("PYDISSECT_CACHE") or user_cache_path("pydissect"))
+    if given := os.environ.get("PYDISSECT_CACHE"):
+        return Path(given)
+    # Only where it is needed: counting alone does without.
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pydissect")
 
 
 def dataset_categories(data: Broden) -> Categories:
