@@ -20,6 +20,8 @@ from .dissection import Dissection, LayerDissection
 from .errors import InputError
 from .grids import Grid, check_grid
 from .layers import find_layers
+from .mask_feed import MaskFeed
+from .masks import PackedMasks
 from .memory_format import channels_last_pays
 from .nonfinite import check_policy
 from .normalize import Normalization
@@ -276,9 +278,10 @@ class _Run:
             for name in self._names
         }
         concept_images = torch.zeros(len(source.concepts), dtype=torch.int64)
-        for acts, masks in self._batches(capture, "counting"):
-            masks = masks.to(self._device)
+        feed = MaskFeed(self._device)
+        for acts, masks in self._batches(capture, "counting", feed):
             concept_images += masks.concept_images().cpu()
+            masks = feed.take()
             for name, tally in tallies.items():
                 tally.update(acts[name], masks)
         results = {}
@@ -296,10 +299,15 @@ class _Run:
             )
         return results
 
-    def _batches(self, capture: LayerCapture, stage: str) -> Iterator[tuple[dict[str, Tensor], Any]]:
+    def _batches(
+        self, capture: LayerCapture, stage: str, feed: MaskFeed | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], PackedMasks]]:
+        """Activations of each layer, and the masks as the source has them, which also go to the feed."""
         done = 0
         self._progress(stage, done, self._source.num_images)
         for images, masks in self._source.batches():
+            if feed is not None:
+                feed.send(masks)
             with self.precision():
                 acts = capture(self._prepare(images))
             yield acts, masks

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pydissect import Counts, PackedMasks, ThresholdFinder, count, fast_iou, quantile_thresholds
+from pydissect import Counts, PackedMasks, ThresholdFinder, count, dissect, fast_iou, quantile_thresholds
 from pydissect.backends import CountArguments, Sums, backend_names, load_backend
 from pydissect.bench.workloads import CONCEPTS, make_activations, make_labels
 
@@ -108,3 +108,15 @@ def test_on_a_second_gpu(backend: str) -> None:
     found = count(acts.to("cuda:1"), masks.to("cuda:1"), threshold.to("cuda:1"), backend=backend)
     assert found.intersection.device == torch.device("cuda:1")
     assert to_host(found) == count(acts, masks, threshold, backend="cpu")
+
+
+@each_backend
+def test_a_whole_dissection(backend: str) -> None:
+    """Values that are only chosen, not computed, are the same on both devices."""
+    acts, masks = batch("100 x 56 x 56", torch.float32, False)
+    model = torch.nn.Sequential(torch.nn.MaxPool2d(2))
+    data = [(acts[i : i + 2], masks[i : i + 2]) for i in range(0, len(acts), 2)]
+    expected = dissect(model, data, "0", quantile=0.01)["0"]
+    found = dissect(model, data, "0", quantile=0.01, device="cuda", backend=backend)["0"]
+    assert torch.equal(found.thresholds, expected.thresholds)
+    assert found.counts == expected.counts
