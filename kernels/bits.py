@@ -5,12 +5,6 @@ import triton.language as tl
 
 
 @triton.jit
-def either(a, b):
-    """Bits of one or the other, to reduce by."""
-    return a | b
-
-
-@triton.jit
 def popcount(word):
     """How many bits of an int32 are set, int32. The compiler knows the idiom and makes one instruction of it."""
     x = word.to(tl.uint32, bitcast=True)

@@ -8,7 +8,7 @@ can have a pixel.
 import triton
 import triton.language as tl
 
-from .bits import either, popcount
+from .bits import popcount
 from .floats import NONFINITE, decode, magnitude_bits
 
 NO_IMAGE = tl.constexpr(2**63 - 1)
@@ -67,7 +67,7 @@ def scan(
         value = decode(tl.load(places, mask=inside, other=0))
         reader = tl.load(readers + column * chunks + chunk, mask=has_column, other=0)
         hot = inside & (value > threshold[:, None, None])
-        live |= tl.reduce(tl.where(hot, reader[None, None, :], 0), 2, either)
+        live |= tl.reduce_or(tl.where(hot, reader[None, None, :], 0), 2)
         magnitude = magnitude_bits(value)
         if tl.max(magnitude) >= NONFINITE:
             largest = tl.max(tl.max(magnitude, 2), 1)

@@ -95,15 +95,15 @@ class ScanTile:
     columns: int
 
     @classmethod
-    def of_map(cls, h: int, w: int) -> "ScanTile":
-        """The tile for maps of a size."""
+    def of_maps(cls, units: int, h: int, w: int) -> "ScanTile":
+        """The tile for so many maps an image, of a size."""
 
         def power(size: int) -> int:
             return 1 << (size - 1).bit_length()
 
         columns = min(power(w), SCAN_COLUMNS)
         rows = min(power(h), SCAN_VALUES // columns)
-        return cls(SCAN_VALUES // (rows * columns), rows, columns)
+        return cls(min(power(units), SCAN_VALUES // (rows * columns)), rows, columns)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class TritonBackend:
             return
         levels, device = len(threshold), acts.device
         geometry = _geometry(arguments.grid, (h, w), masks.size, device)
-        tile = ScanTile.of_map(h, w)
+        tile = ScanTile.of_maps(units, h, w)
         row_step = h if h <= tile.rows else tile.rows - 1
         row_blocks = -(-h // row_step)
         lowest = threshold.amin(0)
