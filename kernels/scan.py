@@ -84,7 +84,7 @@ def scan(
     if total > 0:
         place = tl.atomic_add(length, total, sem="relaxed") + tl.cumsum(counts, 0) - counts
         item = tl.reshape(((image * part_units + unit)[:, None] * h + row[None, :]) * words, (MAPS * ROWS,))
-        for i in range(0, tl.minimum(words - chunk * 32, 32)):
+        for i in range(tl.minimum(words - chunk * 32, 32)):
             bit = (live >> i) & 1
             tl.store(items + place, item + chunk * 32 + i, mask=bit != 0)
             place += bit

@@ -1,4 +1,4 @@
-"""Selecting the largest values with torch alone, for the backends of GPUs: exact, and without waiting for the device."""
+"""Selecting the largest values with torch alone, for GPU backends: exact, and without waiting for the device."""
 
 from collections.abc import Sequence
 

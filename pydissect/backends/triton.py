@@ -116,8 +116,9 @@ class _Part:
     units: int
 
 
-def _parts(images: int, units: int, map_bytes: int) -> Iterator[_Part]:
-    maps = max(WORKSPACE_BYTES // map_bytes, 1)
+def _parts(images: int, units: int, map_bytes: int, limit: int) -> Iterator[_Part]:
+    """The largest part comes first."""
+    maps = max(limit // map_bytes, 1)
     unit_step = min(units, maps)
     image_step = min(images, maps // unit_step)
     for image in range(0, images, image_step):
@@ -214,7 +215,7 @@ class TritonBackend:
         bitmaps = masks.bitmaps.view(torch.int16)
         row_halves = bitmaps.shape[2]
 
-        parts = list(_parts(images, units, 4 * (h * geometry.words + levels)))
+        parts = list(_parts(images, units, 4 * (h * geometry.words + levels), WORKSPACE_BYTES))
         maps = parts[0].images * parts[0].units  # of the largest
         programs = _programs(device)
         items = torch.empty(maps * h * geometry.words, dtype=torch.int32, device=device)
