@@ -13,6 +13,7 @@ from .acts import as_acts
 from .arrays import same_kind
 from .backends import Selection, choose_backend
 from .errors import InputError
+from .largest import largest
 from .nonfinite import NonfiniteFlag
 
 Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
@@ -195,25 +196,13 @@ class ThresholdFinder:
         """A selection that holds ``values [U, any]``, of which -inf are no values."""
         selection = self._empty(len(values), values.device)
         if values.shape[1] > selection.keep:
-            values = _largest(values, selection.keep)
+            values = largest(values, selection.keep)
             selection.bound = values[:, -1].clone()
         else:
-            values = _largest(values, values.shape[1])
+            values = largest(values, values.shape[1])
         selection.values[:, : values.shape[1]] = values
         selection.fill = (values > -torch.inf).sum(1)
         return selection
-
-
-def _largest(values: Tensor, count: int) -> Tensor:
-    """The ``count`` largest of each row, falling; ``values`` fp32 without NaN.
-
-    Ordered as integers, for the calling program may have asked torch to flush subnormals to zero.
-    """
-
-    def swap(bits: Tensor) -> Tensor:  # its own inverse
-        return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-
-    return swap(swap(values.contiguous().view(torch.int32)).topk(count, dim=1).values).view(torch.float32)
 
 
 def _held(selection: Selection) -> Tensor:

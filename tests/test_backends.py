@@ -62,7 +62,7 @@ def test_environment_decides_for_auto_alone(monkeypatch: pytest.MonkeyPatch):
 def test_environment_reaches_the_functions(monkeypatch: pytest.MonkeyPatch):
     case = make_case()
     monkeypatch.setenv("PYDISSECT_BACKEND", "fpga")
-    message = r"PYDISSECT_BACKEND: expected auto, .*cpu, reference, found 'fpga'"
+    message = r"PYDISSECT_BACKEND: expected auto, .*cpu, .*reference, found 'fpga'"
     with pytest.raises(InputError, match=message):
         count(case.acts, case.masks, case.threshold)
     with pytest.raises(InputError, match=message):
@@ -72,7 +72,7 @@ def test_environment_reaches_the_functions(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("name", ["fpga", "", "CPU"])
 def test_unknown_names_are_refused(name: str):
-    with pytest.raises(InputError, match=r"backend: expected auto, .*cpu, reference, found ") as error:
+    with pytest.raises(InputError, match=r"backend: expected auto, .*cpu, .*reference, found ") as error:
         choose_backend(name, CPU)
     assert repr(name) in str(error.value)
 

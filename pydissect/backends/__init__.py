@@ -121,6 +121,7 @@ def _load(module: str) -> Callable[[], Backend]:
 # Best first: "auto" takes the first that works on the device.
 _LOADERS: dict[str, Callable[[], Backend]] = {
     "cpu": _load("cpu"),
+    "triton": _load("triton"),
     "reference": _load("reference"),
 }
 

@@ -1,0 +1,77 @@
+"""The Triton backend without a GPU: the tests of every backend, run in Triton's interpreter.
+
+In a process of its own, for Triton asks when it is imported whether to interpret; and on tests that are chosen, for an
+operation takes the interpreter some 50 microseconds.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -> None:
+    """Runs tests, none of which may be skipped."""
+    options = [option for plugin in plugins for option in ("-p", plugin)]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "TRITON_INTERPRET": "1",
+            "HYPOTHESIS_PROFILE": "brief",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, f"{result.stdout[-6000:]}{result.stderr[-2000:]}"
+    summary = result.stdout.splitlines()[-1]
+    assert re.search(r"\d+ passed", summary), summary
+    assert "skipped" not in summary, result.stdout[-6000:]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        "fp32-contiguous",
+        "fp16-gaps",
+        "bf16-channels-last",
+        "plain or 7x5-maps or an-image-without-labels",
+        "non-finite or negative-zero or subnormal",
+    ],
+)
+def test_named_cases(cases: str):
+    run("tests/test_count.py", "-k", f"test_named_case and triton and ({cases})")
+
+
+def test_named_cases_with_the_tiles_of_gpus():
+    cases = "plain or 65-columns or more-than-64-rows or 37-units or ties or non-finite or all-alive"
+    run("tests/test_count.py", "-k", f"triton and fp32-contiguous and ({cases})", plugins=("poison",))
+
+
+def test_any_case():
+    run("tests/test_count.py", "-k", "test_any_case")
+
+
+def test_counting():
+    run(
+        "tests/test_count.py",
+        "-k",
+        "triton and not test_named_case and not test_one_value and not test_names_the_first",
+    )
+
+
+def test_non_finite_values():
+    run("tests/test_count.py", "-k", "triton and test_names_the_first and 2-4-3 and (nan or inf or 127)")
+
+
+def test_the_rest():
+    """Streaming, thresholds, the functions' errors, and what Triton's backend has of its own."""
+    tests = ("thresholds", "tally", "fast_iou", "backends", "triton")
+    run(*(f"tests/test_{name}.py" for name in tests), "-k", "triton or test_any or auto")
