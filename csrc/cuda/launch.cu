@@ -1,0 +1,69 @@
+#include "launch.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+#include "dispatch.hpp"
+#include "kernel.cuh"
+
+namespace pydissect::cuda {
+namespace {
+
+void check(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
+}
+
+// Makes a device the current one for a while.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int device) {
+    check(cudaGetDevice(&before_));
+    check(cudaSetDevice(device));
+  }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+  ~CurrentDevice() { cudaSetDevice(before_); }
+
+ private:
+  int before_ = 0;
+};
+
+int attribute(cudaDeviceAttr name, int device) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, name, device));
+  return value;
+}
+
+}  // namespace
+
+std::string missing(int device) {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error != cudaSuccess) return cudaGetErrorString(error);
+  return device < devices ? "" : "there are only " + std::to_string(devices);
+}
+
+DeviceLimits limits(int device) {
+  return {attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, device),
+          attribute(cudaDevAttrMultiProcessorCount, device),
+          attribute(cudaDevAttrComputeCapabilityMajor, device),
+          attribute(cudaDevAttrComputeCapabilityMinor, device)};
+}
+
+void count(const Launch& launch, int device, void* stream) {
+  const CurrentDevice current(device);
+  dispatch(launch.arguments.acts.dtype, launch.order, [&](auto dtype, auto order) {
+    const auto kernel = count_kernel<decltype(dtype)::value, decltype(order)::value>;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes));
+    constexpr int64_t kGrid = std::numeric_limits<int>::max();
+    for (int64_t first = 0; first < launch.blocks; first += kGrid) {
+      const unsigned blocks = static_cast<unsigned>(std::min(launch.blocks - first, kGrid));
+      kernel<<<blocks, kThreads, launch.shared_bytes, static_cast<cudaStream_t>(stream)>>>(launch.arguments, first);
+      check(cudaGetLastError());
+    }
+  });
+}
+
+}  // namespace pydissect::cuda
