@@ -266,14 +266,14 @@ PYDISSECT_INLINE void scan_runs(const Arguments& arguments, const Share& share, 
   const int total = runs.total();
   for (int begin = thread; begin < total; begin += kAhead * threads) {
     Wide wide[kAhead];
-#pragma unroll
+PYDISSECT_UNROLL
     for (int i = 0; i < kAhead; ++i) {
       const int number = begin + i * threads;
       if (number >= total) continue;
       const auto piece = runs.piece(number);
       if (piece.inside) wide[i] = runs.load(piece);
     }
-#pragma unroll
+PYDISSECT_UNROLL
     for (int i = 0; i < kAhead; ++i) {
       const int number = begin + i * threads;
       if (number >= total) continue;
@@ -327,6 +327,7 @@ PYDISSECT_INLINE void count_found(const Arguments& arguments, const Share& share
     const int64_t row = level * arguments.acts.units + u;
     int64_t* intersection = arguments.sums.intersection + row * masks.concepts;
     warp.each([&](int lane) {
+      PYDISSECT_KEEP_ROLLED
       for (int64_t m = lane; m < count; m += kLanes) {
         const uint32_t* mask = memory.masks() + m * arguments.split.mask_stride;
         int pixels = 0;
@@ -344,9 +345,11 @@ PYDISSECT_INLINE void count_found(const Arguments& arguments, const Share& share
         }
         if (pixels) add_to(intersection[masks.bitmap_concepts[begin + m]], pixels);
       }
+      PYDISSECT_KEEP_ROLLED
       for (int64_t i = masks.whole_ranges[2 * n] + lane; i < masks.whole_ranges[2 * n + 1]; i += kLanes) {
         add_to(intersection[masks.whole_concepts[i]], area);
       }
+      PYDISSECT_KEEP_ROLLED
       for (int64_t k = lane; k < masks.categories; k += kLanes) {
         if (masks.annotated[n * masks.categories + k]) {
           add_to(arguments.sums.unit_area[row * masks.categories + k], area);
@@ -361,8 +364,7 @@ PYDISSECT_INLINE void count_found(const Arguments& arguments, const Share& share
 // What a lane's pixels between two source rows read.
 struct Cell {
   float top_left, top_right, bottom_left, bottom_right;
-  float fraction;  // between left and right
-  bool inside;     // of the image
+  float fraction;  // between left and right; NaN beyond the image, so that no pixel there is above a level
 
   PYDISSECT_INLINE float at(float row_fraction) const {
     const float left = Lerp<float>(top_left, bottom_left).at(row_fraction);
@@ -375,9 +377,8 @@ template <Dtype kDtype>
 PYDISSECT_INLINE Cell load_cell(const Arguments& arguments, int64_t map, int y, int pixel) {
   const Acts& acts = arguments.acts;
   const Tables& tables = arguments.tables;
-  Cell cell = {};
-  cell.inside = pixel < tables.W;
-  if (!cell.inside) return cell;
+  Cell cell = {0.0f, 0.0f, 0.0f, 0.0f, float_of(kNan)};
+  if (pixel >= tables.W) return cell;
   const int x = tables.columns[pixel];
   cell.fraction = tables.column_fractions[pixel];
   const int64_t top = map + y * acts.stride_y, bottom = y + 1 < acts.h ? top + acts.stride_y : top;
@@ -393,38 +394,60 @@ PYDISSECT_INLINE Cell load_cell(const Arguments& arguments, int64_t map, int y, 
   return cell;
 }
 
-// Interpolates the pixels of a word in the pixel rows between source row y and the next, and lists those with some
-// above a level. Returns the length of the list; a full one is counted first.
+// Where a warp is in its share of a map's marks.
+struct Cursor {
+  int next;        // the 32 marks to load next
+  uint32_t marks;  // what is left of those loaded before
+  int row, level;  // pixel rows, and levels of one more, that are done of the word that the lowest of them marks
+};
+
+// Interpolates the pixels of the marked words, from the cursor on, and lists the words that have some above a level.
+// Returns the list's length; unless the list is full, nothing is left.
 template <Dtype kDtype>
-PYDISSECT_INLINE int find_pixels(const Arguments& arguments, const Share& share, const Memory& memory, Found& found,
-                                 int listed, int unit, int y, int word, const Warp& warp) {
+PYDISSECT_INLINE int find_pixels(const Arguments& arguments, const Share& share, const uint32_t* marks, int64_t u,
+                                 Found& found, Cursor& cursor, const Warp& warp) {
   const Acts& acts = arguments.acts;
+  const Split& split = arguments.split;
   const Tables& tables = arguments.tables;
-  const int64_t u = share.first_unit + unit, map = share.n * acts.stride_n + u * acts.stride_u;
-  PerLane<Cell> cells;
-  warp.each([&](int lane) { cells[lane] = load_cell<kDtype>(arguments, map, y, word * kLanes + lane); });
-  for (int row = tables.first_rows[y]; row < tables.first_rows[y + 1]; ++row) {
-    const float row_fraction = tables.row_fractions[row];
-    PerLane<float> values;
-    warp.each([&](int lane) { values[lane] = cells[lane].at(row_fraction); });
-    for (int level = 0; level < arguments.levels; ++level) {
-      const float threshold = arguments.thresholds[level * acts.units + u];
-      const uint32_t bits = warp.ballot([&](int lane) { return cells[lane].inside && values[lane] > threshold; });
-      if (bits == 0) continue;
-      if (listed == kListed) {
-        count_found(arguments, share, memory, found, listed, u, warp);
-        listed = 0;
-      }
-      warp.each([&](int lane) {
-        if (lane != 0) return;
-        found.place[listed] = static_cast<uint32_t>(row) * tables.words + word;
-        found.bits[listed] = bits;
-        found.level[listed] = level;
-      });
-      ++listed;
+  const int64_t map = share.n * acts.stride_n + u * acts.stride_u;
+  int listed = 0;
+  while (true) {
+    if (cursor.marks == 0) {
+      if (cursor.next >= split.mark_words) return listed;
+      cursor.marks = marks[cursor.next];
+      cursor.next += split.slices;
+      continue;
     }
+    const int place = (cursor.next - split.slices) * 32 + lowest_bit(cursor.marks);
+    const int row_of_place = place / tables.words, word = place - row_of_place * tables.words;
+    const int y = share.top + row_of_place;
+    PerLane<Cell> cells;
+    warp.each([&](int lane) { cells[lane] = load_cell<kDtype>(arguments, map, y, word * kLanes + lane); });
+    const int last = tables.first_rows[y + 1];
+    for (int row = tables.first_rows[y] + cursor.row; row < last; ++row, cursor.level = 0) {
+      const float row_fraction = tables.row_fractions[row];
+      PerLane<float> values;
+      warp.each([&](int lane) { values[lane] = cells[lane].at(row_fraction); });
+      for (; cursor.level < arguments.levels; ++cursor.level) {
+        const float threshold = arguments.thresholds[cursor.level * acts.units + u];
+        const uint32_t bits = warp.ballot([&](int lane) { return values[lane] > threshold; });
+        if (bits == 0) continue;
+        if (listed == kListed) {
+          cursor.row = row - tables.first_rows[y];
+          return listed;
+        }
+        warp.each([&](int lane) {
+          if (lane != 0) return;
+          found.place[listed] = static_cast<uint32_t>(row) * tables.words + word;
+          found.bits[listed] = bits;
+          found.level[listed] = cursor.level;
+        });
+        ++listed;
+      }
+    }
+    cursor.marks &= cursor.marks - 1;
+    cursor.row = 0;
   }
-  return listed;
 }
 
 // `number` of `warps`: which of the block's this one is.
@@ -432,20 +455,16 @@ template <Dtype kDtype>
 PYDISSECT_INLINE void evaluate(const Arguments& arguments, const Share& share, const Memory& memory, int number,
                                int warps, const Warp& warp) {
   const Split& split = arguments.split;
-  const int words = arguments.tables.words;
   Found& found = memory.found()[number];
   for (int task = number; task < share.units * split.slices; task += warps) {
     const int unit = task / split.slices;
     const uint32_t* marks = memory.marks() + unit * split.mark_words;
-    int listed = 0;
-    for (int i = task - unit * split.slices; i < split.mark_words; i += split.slices) {
-      for (uint32_t bits = marks[i]; bits; bits &= bits - 1) {
-        const int place = i * 32 + lowest_bit(bits), row = place / words;
-        listed = find_pixels<kDtype>(arguments, share, memory, found, listed, unit, share.top + row,
-                                     place - row * words, warp);
-      }
-    }
-    if (listed) count_found(arguments, share, memory, found, listed, share.first_unit + unit, warp);
+    Cursor cursor = {task - unit * split.slices, 0, 0, 0};
+    int listed;
+    do {
+      listed = find_pixels<kDtype>(arguments, share, marks, share.first_unit + unit, found, cursor, warp);
+      if (listed) count_found(arguments, share, memory, found, listed, share.first_unit + unit, warp);
+    } while (listed == kListed);
   }
 }
 

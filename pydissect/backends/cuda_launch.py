@@ -27,7 +27,7 @@ _VALUES, _UNITS, _STRIDED = range(3)
 # A block brings the image's masks into shared memory, so it should read several times as much of the activations.
 _BLOCK_BYTES = 2**17
 _MARK_WORDS = 2**12
-_BLOCKS_A_MULTIPROCESSOR = 3
+_BLOCKS_A_MULTIPROCESSOR = 2  # as many as their registers allow
 
 
 class Tables(NamedTuple):
@@ -117,7 +117,7 @@ def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, th
     group = 1
     if band == h:
         wanted = max(_BLOCK_BYTES // (h * w * acts.element_size()), warps)
-        enough_blocks = images * units // (2 * _BLOCKS_A_MULTIPROCESSOR * limits.multiprocessors)
+        enough_blocks = images * units // (4 * _BLOCKS_A_MULTIPROCESSOR * limits.multiprocessors)
         group = max(min(wanted, enough_blocks, _MARK_WORDS // mark_words, units), 1)
     groups = max(_up(units, group), 1)
     group = max(_up(units, groups), 1)
