@@ -195,16 +195,16 @@ class ThresholdFinder:
         """A selection that holds ``values [U, any]``, of which -inf are no values."""
         selection = self._empty(len(values), values.device)
         if values.shape[1] > selection.keep:
-            values = _largest(values, selection.keep)
+            values = largest(values, selection.keep)
             selection.bound = values[:, -1].clone()
         else:
-            values = _largest(values, values.shape[1])
+            values = largest(values, values.shape[1])
         selection.values[:, : values.shape[1]] = values
         selection.fill = (values > -torch.inf).sum(1)
         return selection
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
+def largest(values: Tensor, count: int) -> Tensor:
     """The ``count`` largest of each row, falling; ``values`` fp32 without NaN.
 
     Ordered as integers, for the calling program may have asked torch to flush subnormals to zero.

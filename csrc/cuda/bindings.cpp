@@ -19,7 +19,7 @@ PYBIND11_MODULE(_cuda, module) {
       .def_property_readonly("capability",
                              [](const DeviceLimits& limits) { return py::make_tuple(limits.major, limits.minor); });
 
-  module.def("missing", &missing, py::arg("device"), "Why there is no device of this number, or the empty string.");
+  module.def("missing", &missing, py::arg("device"), "Why the kernels cannot run on the device of this number, or the empty string.");
 
   module.def("limits", &limits, py::arg("device"), "What a kernel may use there.");
 

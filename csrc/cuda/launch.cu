@@ -39,9 +39,20 @@ int attribute(cudaDeviceAttr name, int device) {
 
 std::string missing(int device) {
   int devices = 0;
-  const cudaError_t error = cudaGetDeviceCount(&devices);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
-  return device < devices ? "" : "there are only " + std::to_string(devices);
+  cudaError_t error = cudaGetDeviceCount(&devices);
+  // Without a driver at all, the runtime finds one of version 0, which is too old.
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  if (driver == 0) return "there is no CUDA driver";
+  if (error != cudaSuccess) return std::string("there is no CUDA device: ") + cudaGetErrorString(error);
+  if (device >= devices) return "there is no such device, only " + std::to_string(devices);
+  const CurrentDevice current(device);
+  cudaFuncAttributes attributes;
+  error = cudaFuncGetAttributes(&attributes, count_kernel<Dtype::f32, Order::values>);
+  if (error == cudaSuccess) return "";
+  cudaGetLastError();
+  return std::string("its kernels do not run there: ") + cudaGetErrorString(error) +
+         "; PYDISSECT_CUDA_ARCHS names the architectures that it is built for";
 }
 
 DeviceLimits limits(int device) {

@@ -21,7 +21,7 @@ struct DeviceLimits {
   int major, minor;  // compute capability
 };
 
-// Why there is no device of the number `device`, or "".
+// Why the kernels cannot run on the device of this number, or "". Starts CUDA there.
 std::string missing(int device);
 
 DeviceLimits limits(int device);

@@ -117,6 +117,7 @@ def _load(module: str) -> Callable[[], Backend]:
 
 # Best first: "auto" takes the first that works on the device.
 _LOADERS: dict[str, Callable[[], Backend]] = {
+    "cuda": _load("cuda"),
     "cpu": _load("cpu"),
     "reference": _load("reference"),
 }
