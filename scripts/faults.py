@@ -57,7 +57,7 @@ FAULTS = [
     Fault(
         "weighted-mean",
         "csrc/core/lerp.hpp",
-        "return start + t * difference;",
+        "return rounded::add(start, rounded::multiply(t, difference));",
         "return (1.0f - t) * start + t * (start + difference);",
         COUNT,
     ),

@@ -1,4 +1,4 @@
-"""Everything that can count: each backend, and the CPU backend once for each instruction set.
+"""Everything that can count: each backend, the CPU backend once for each instruction set, and those of tests alone.
 
 Every backend there is and will be appears here by itself, through ``backend_names()``.
 """
@@ -11,18 +11,20 @@ from unittest import mock
 
 import pytest
 import torch
+from cuda_host import CudaHost
 
-from pydissect import _cpu
-from pydissect.backends import backend_names, choose_backend
+from pydissect import _cpu, backends
+from pydissect.backends import Backend, backend_names, choose_backend
 from pydissect.errors import InputError
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A backend, and for the CPU's the instruction set that caps it."""
+    """A backend, for the CPU's the instruction set that caps it, and for one of tests alone what it is."""
 
     backend: str
     level: str = ""
+    own: Backend | None = None
 
     def __str__(self) -> str:
         return f"{self.backend}-{self.level}" if self.level else self.backend
@@ -30,6 +32,8 @@ class Engine:
     @property
     def unavailable(self) -> str | None:
         """Why it cannot be had on this machine."""
+        if self.own is not None:
+            return self.own.unavailable(self.device)
         try:
             choose_backend(self.backend, self.device)
         except InputError as error:
@@ -39,6 +43,8 @@ class Engine:
     @property
     def device(self) -> torch.device:
         """A device that the backend works on, or the CPU where it works nowhere."""
+        if self.own is not None:
+            return torch.device("cpu")
         for name in ("cpu", "cuda"):
             try:
                 choose_backend(self.backend, torch.device(name))
@@ -52,12 +58,17 @@ class Engine:
         """With the instruction set capped; gives the backend's name."""
         if (reason := self.unavailable) is not None:
             pytest.skip(reason)
-        with mock.patch.dict(os.environ, {"PYDISSECT_CPU_LEVEL": self.level}):
+        own = {} if self.own is None else {self.backend: lambda: self.own}
+        with (
+            mock.patch.dict(os.environ, {"PYDISSECT_CPU_LEVEL": self.level}),
+            mock.patch.dict(backends._LOADERS, own),
+        ):
             yield self.backend
 
 
 CPU = [Engine("cpu", level) for level in _cpu.levels()]
-ENGINES = [*CPU, *(Engine(name) for name in backend_names() if name != "cpu")]
+CUDA_HOST = Engine("cuda-host", own=CudaHost())
+ENGINES = [*CPU, *(Engine(name) for name in backend_names() if name != "cpu"), CUDA_HOST]
 AVAILABLE = [engine for engine in ENGINES if engine.unavailable is None]
 
 each_engine = pytest.mark.parametrize("engine", ENGINES, ids=str)

@@ -1,8 +1,6 @@
 // What a kernel is given: plain pointers and sizes, checked and normalised by the caller.
 #pragma once
 
-#include <cstdint>
-
 #include "floats.hpp"
 
 namespace pydissect {

@@ -13,6 +13,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "../cuda/from_python.hpp"
 #include "backend.hpp"
 #include "bandwidth.hpp"
 #include "denormals.hpp"
@@ -227,4 +228,12 @@ PYBIND11_MODULE(_cpu, module) {
         return names;
       },
       "The instruction sets that this processor runs, best first.");
+
+  module.def(
+      "cuda_arguments",
+      [](const py::dict& fields) {
+        const pydissect::cuda::Arguments arguments = pydissect::cuda::launch_from(fields).arguments;
+        return py::bytes(reinterpret_cast<const char*>(&arguments), sizeof arguments);
+      },
+      py::arg("fields"), "The CUDA counting kernel's argument as it lies in memory, for kernels that NVRTC compiles.");
 }

@@ -120,6 +120,8 @@ def _load(module: str) -> Callable[[], Backend]:
 
 # Best first: "auto" takes the first that works on the device.
 _LOADERS: dict[str, Callable[[], Backend]] = {
+    "cuda": _load("cuda"),
+    "cupy": _load("cupy"),
     "cpu": _load("cpu"),
     "triton": _load("triton"),
     "reference": _load("reference"),

@@ -9,7 +9,8 @@ from .. import reference
 from . import NO_IMAGE, CountArguments, Selection, Sums
 
 
-def _first_nonfinite(acts: Tensor) -> Tensor:
+def first_nonfinite(acts: Tensor) -> Tensor:
+    """The smallest ``n * U + u`` of a map with a non-finite value, or ``NO_IMAGE``; an int64 scalar on the device."""
     maps = reference.finite_or_nan(acts).isnan().flatten(2).any(2).flatten()
     places = torch.arange(len(maps), device=acts.device)
     return torch.where(maps, places, NO_IMAGE).amin() if len(maps) else torch.tensor(NO_IMAGE, device=acts.device)
@@ -40,7 +41,7 @@ class ReferenceBackend:
         sums.unit_area += unit_area
         sums.unit_area_all += unit_area_all
         sums.concept_area += concept_area
-        return _first_nonfinite(arguments.acts)
+        return first_nonfinite(arguments.acts)
 
     def select(self, acts: Tensor, selection: Selection) -> Tensor:
         """Adds to the selection what a batch holds of it."""
@@ -53,7 +54,7 @@ class ReferenceBackend:
                 selection.bound[u] = values[-1]
             selection.values[u, : len(values)] = values
             selection.fill[u] = len(values)
-        return _first_nonfinite(acts)
+        return first_nonfinite(acts)
 
     def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
         """The values of those ranks among the values held."""

@@ -171,6 +171,13 @@ class TritonBackend:
             return f"it needs compute capability {needed}, found {found}"
         return None
 
+    def details(self) -> str:
+        """Triton's version."""
+        import triton
+
+        interpreted = ", interpreted" if _interpreted() else ""
+        return f"Triton {triton.__version__}{interpreted}"
+
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
         """Adds the counts of a batch to the sums.
 

@@ -1,0 +1,58 @@
+// What the counting kernel is given. Pointers are to memory that the kernel reaches; the caller has checked all sizes.
+#pragma once
+
+#include "../core/job.hpp"
+#include "divisor.hpp"
+
+namespace pydissect::cuda {
+
+// The sampling tables, regrouped by source row and by word of 32 pixels.
+struct Tables {
+  int H, W, words;                // words a pixel row
+  const int32_t* first_rows;      // [h + 1] the first pixel row at or below each source row
+  const float* row_fractions;     // [H]
+  const int32_t* columns;         // [W] source columns
+  const float* column_fractions;  // [W]
+  const int32_t* readers;         // [w, 2] the first and the last word that reads a source column; none if first > last
+};
+
+// How a kernel's values lie in memory.
+enum class Order : int {
+  values = 0,   // those of an image's units one after the other
+  units = 1,    // the units' values side by side
+  strided = 2,  // some other way
+};
+
+// How the work is split: a block has the bands of `band` source rows of `group` units of an image.
+struct Split {
+  int group, groups;  // units a block; blocks that share an image's units
+  int band, bands;    // source rows a block; blocks that share a map's rows
+  int slices;         // warps that share a map
+  int mark_words;     // words of 32 marks a map: a mark for each word of `band` source rows
+  int staged;         // masks kept in shared memory, at most
+  int mask_stride;    // words from one to the next; odd, so that lanes of a warp read different banks
+  int found_offset, masks_offset;  // in shared memory, in words of 32 bits; before them lie the lowest levels and marks
+  Divisor map_values, mask_words, mask_rows;  // by h * w, by words, by H
+};
+
+// Sums, to which the kernel adds.
+struct Sums {
+  int64_t* intersection;     // [L, U, C]
+  int64_t* unit_area;        // [L, U, K]
+  int64_t* unit_area_all;    // [L, U]
+  int64_t* concept_area;     // [C]
+  int64_t* first_nonfinite;  // the smallest n * U + u of a map with a non-finite value, if that is smaller than this
+};
+
+struct Arguments {
+  Acts acts;
+  Masks masks;
+  int row_bytes;  // of a bitmap
+  Tables tables;
+  const float* thresholds;  // [L, U]
+  int levels;
+  Split split;
+  Sums sums;
+};
+
+}  // namespace pydissect::cuda

@@ -1,0 +1,85 @@
+// A launch as Python gives it: numbers and addresses by name, all from pydissect/backends/cuda_launch.py.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "launch.hpp"
+
+namespace pydissect::cuda {
+
+inline Launch launch_from(const pybind11::dict& fields) {
+  const auto take = [&](const char* name, auto& field) {
+    using Field = std::decay_t<decltype(field)>;
+    const pybind11::object value = fields[name];
+    if constexpr (std::is_pointer_v<Field>) {
+      field = reinterpret_cast<Field>(value.cast<std::uintptr_t>());
+    } else if constexpr (std::is_enum_v<Field>) {
+      field = static_cast<Field>(value.cast<int>());
+    } else if constexpr (std::is_same_v<Field, Divisor>) {
+      field = Divisor::by(value.cast<uint32_t>());
+    } else {
+      field = value.cast<Field>();
+    }
+  };
+  Launch launch = {};
+  take("order", launch.order);
+  take("blocks", launch.blocks);
+  take("shared_bytes", launch.shared_bytes);
+  Arguments& arguments = launch.arguments;
+  take("row_bytes", arguments.row_bytes);
+  take("thresholds", arguments.thresholds);
+  take("levels", arguments.levels);
+  Acts& acts = arguments.acts;
+  take("acts", acts.data);
+  take("dtype", acts.dtype);
+  take("images", acts.images);
+  take("units", acts.units);
+  take("h", acts.h);
+  take("w", acts.w);
+  take("stride_n", acts.stride_n);
+  take("stride_u", acts.stride_u);
+  take("stride_y", acts.stride_y);
+  take("stride_x", acts.stride_x);
+  Masks& masks = arguments.masks;
+  take("bitmap_ranges", masks.bitmap_ranges);
+  take("bitmap_concepts", masks.bitmap_concepts);
+  take("bitmap_pixels", masks.bitmap_pixels);
+  take("bitmaps", masks.bitmaps);
+  take("whole_ranges", masks.whole_ranges);
+  take("whole_concepts", masks.whole_concepts);
+  take("annotated", masks.annotated);
+  take("concepts", masks.concepts);
+  take("categories", masks.categories);
+  Tables& tables = arguments.tables;
+  take("H", tables.H);
+  take("W", tables.W);
+  take("words", tables.words);
+  take("first_rows", tables.first_rows);
+  take("row_fractions", tables.row_fractions);
+  take("columns", tables.columns);
+  take("column_fractions", tables.column_fractions);
+  take("readers", tables.readers);
+  Split& split = arguments.split;
+  take("group", split.group);
+  take("groups", split.groups);
+  take("band", split.band);
+  take("bands", split.bands);
+  take("slices", split.slices);
+  take("mark_words", split.mark_words);
+  take("staged", split.staged);
+  take("mask_stride", split.mask_stride);
+  take("found_offset", split.found_offset);
+  take("masks_offset", split.masks_offset);
+  take("map_values", split.map_values);
+  take("words", split.mask_words);
+  take("H", split.mask_rows);
+  Sums& sums = arguments.sums;
+  take("intersection", sums.intersection);
+  take("unit_area", sums.unit_area);
+  take("unit_area_all", sums.unit_area_all);
+  take("concept_area", sums.concept_area);
+  take("first_nonfinite", sums.first_nonfinite);
+  return launch;
+}
+
+}  // namespace pydissect::cuda

@@ -1,0 +1,82 @@
+"""The CUDA backend: C++ kernels (``csrc/cuda``), built by nvcc where pydissect is installed from source."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from . import NO_IMAGE, CountArguments, Selection, Sums, gpu_select
+from .cuda_launch import Limits, count_launch
+
+_NOT_BUILT = (
+    "its extension is not built; with the CUDA toolkit (nvcc) at hand, install pydissect from source with "
+    "PYDISSECT_CUDA=1, which says what is amiss"
+)
+_OTHER_DEVICE = "it computes on CUDA devices; move the activations there with .cuda()"
+
+
+def _extension() -> ModuleType | None:
+    try:
+        from .. import _cuda
+    except ImportError:
+        return None
+    return _cuda
+
+
+@lru_cache(maxsize=64)
+def _missing(index: int) -> str:
+    from .. import _cuda
+
+    return _cuda.missing(index)
+
+
+@lru_cache(maxsize=64)
+def _limits(index: int) -> Limits:
+    from .. import _cuda
+
+    limits = _cuda.limits(index)
+    return Limits(limits.shared_bytes_a_block, limits.shared_bytes, limits.multiprocessors)
+
+
+class CudaBackend:
+    """See :class:`pydissect.backends.Backend`."""
+
+    name = "cuda"
+
+    def unavailable(self, device: torch.device) -> str | None:
+        """Why it cannot work on this device here, or None if it can."""
+        if _extension() is None:
+            return _NOT_BUILT
+        if device.type != "cuda":
+            # Whether there is a GPU is not asked: that would start CUDA in programs that do without it.
+            return _OTHER_DEVICE
+        return _missing(device.index or 0) or None
+
+    def details(self) -> str:
+        """CUDA's version and the architectures that the extension was built for."""
+        from .. import _cuda
+
+        return _cuda.built_for()
+
+    def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
+        """Adds the counts of a batch to the sums, on the current stream of the device."""
+        from .. import _cuda
+
+        device = arguments.acts.device
+        first_nonfinite = torch.full((), NO_IMAGE, dtype=torch.int64, device=device)
+        launch = count_launch(arguments, sums, first_nonfinite, _limits(device.index))
+        _cuda.count(launch.fields, device.index, torch.cuda.current_stream(device).cuda_stream)
+        return first_nonfinite
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch holds of it."""
+        return gpu_select.select(acts, selection)
+
+    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
+        """The values of those ranks among the values held."""
+        return gpu_select.values_of_ranks(selection, ranks)
+
+
+BACKEND = CudaBackend()

@@ -1,0 +1,128 @@
+"""What is the CUDA kernel's own: how it splits the work. It runs on the host; all other cases are in test_count.py."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from cuda_host import LIMITS, CudaHost
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import DTYPES, ORDERS, Case, cases, make_acts, make_case
+
+from pydissect.backends import NO_IMAGE, CountArguments, Sums
+from pydissect.backends.cuda_launch import Limits, sampling_tables
+from pydissect.backends.reference import first_nonfinite
+from pydissect.errors import InputError
+
+
+def run(case: Case, host: CudaHost) -> dict[str, int]:
+    """Compares with the reference; returns the launch's numbers."""
+    levels, units = case.threshold.shape
+    sums = Sums.zeros(levels, units, case.packed.num_concepts, len(case.categories), torch.device("cpu"))
+    arguments = CountArguments(case.acts, case.packed, case.threshold.contiguous(), case.grid, nonfinite_off=True)
+    found = host.count(arguments, sums)
+    for name, mine in vars(sums).items():
+        theirs = getattr(case.expected, name)
+        assert torch.equal(mine, theirs), f"{name} differs at {(mine != theirs).nonzero().tolist()[:5]}"
+    assert int(found) == int(first_nonfinite(case.acts))
+    return host.launch(arguments, sums, torch.tensor(NO_IMAGE)).fields
+
+
+limits = st.builds(
+    Limits,
+    shared_bytes_a_block=st.sampled_from([99 * 1024, 227 * 1024]),
+    shared_bytes=st.sampled_from([0, 24 * 1024, 100 * 1024, 228 * 1024]),
+    multiprocessors=st.sampled_from([1, 4, 132]),
+)
+
+
+@given(cases(), limits, st.sampled_from([32, 64, 256, 512]))
+def test_any_split(case: Case, limits: Limits, threads: int):
+    run(case, CudaHost(limits, threads))
+
+
+@pytest.mark.parametrize("shared_bytes", [0, 20 * 1024, 100 * 1024])
+def test_masks_beyond_shared_memory_are_read_where_they_are(shared_bytes: int):
+    case = make_case(concepts=70, present=(70, 35), size=(31, 45), whole=False)
+    fields = run(case, CudaHost(replace(LIMITS, shared_bytes=shared_bytes), 64))
+    if shared_bytes == 0:
+        assert fields["staged"] == 0
+    elif shared_bytes == 20 * 1024:
+        assert 0 < fields["staged"] < 35
+    else:
+        assert fields["staged"] == 70
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bands_of_a_large_map(dtype: str, order: str):
+    """Maps whose marks do not fit are counted by bands of source rows."""
+    size = (2, 40_000)  # 1250 words
+    case = make_case(images=2, units=2, map_size=(250, 3), size=size, concepts=2, dtype=DTYPES[dtype], order=order)
+    assert run(case, CudaHost())["bands"] == 3
+    case = make_case(images=1, units=2, map_size=(210, 3), size=(421, 20_001), concepts=1, levels=("pixel",))
+    assert run(case, CudaHost())["bands"] > 1
+
+
+def test_a_full_list_is_counted_and_begun_again():
+    """100 pixel rows between two source rows, at several levels: more words than a warp lists."""
+    case = make_case(map_size=(2, 3), size=(200, 33), values="alive", levels=("0.0", "pixel", "-inf"))
+    run(case, CudaHost())
+
+
+@pytest.mark.parametrize(("units", "slices"), [(1, 2), (3, 2), (16, 2), (100, 1)])
+def test_warps_share_maps_if_there_are_more_warps(units: int, slices: int):
+    case = make_case(units=units, images=1, map_size=(30, 30), size=(60, 60), concepts=2, levels=("value",))
+    fields = run(case, CudaHost(threads=512))
+    assert fields["slices"] == slices
+
+
+@pytest.mark.parametrize("offset", range(8))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", ["contiguous", "channels-last"])
+def test_wide_loads_at_any_address(order: str, dtype: str, offset: int):
+    """Storage around the maps is NaN, which must be neither read nor noted."""
+    acts = make_acts((2, 19, 3, 5), DTYPES[dtype], order)
+    storage = torch.full((acts.numel() + 16,), torch.nan, dtype=acts.dtype)
+    view = storage.as_strided(acts.shape, acts.stride(), offset)
+    view.copy_(acts)
+    case = make_case(units=19, map_size=(3, 5), size=(12, 20))
+    run(replace(case, acts=view), CudaHost())
+    assert not case.nonfinite
+
+
+@pytest.mark.parametrize("place", range(2 * 19 * 15))
+def test_notes_a_non_finite_value_anywhere(place: int):
+    acts = make_acts((2, 19, 3, 5), values="dead")
+    acts.view(-1)[place] = -torch.inf
+    run(Case(acts, torch.ones(2, 1, 6, 10, dtype=torch.bool), torch.zeros(1, 19)), CudaHost())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_decodes_every_half(dtype: torch.dtype):
+    """All 65,536, each as a map, against its own value and the one below it."""
+    acts = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).view(1, -1, 1, 1)
+    values = acts.float().flatten().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    below = torch.nextafter(values, torch.tensor(-torch.inf))
+    case = Case(acts, torch.ones(1, 1, 1, 1, dtype=torch.bool), torch.stack([values, below]))
+    run(case, CudaHost(replace(LIMITS, multiprocessors=132)))
+    assert case.expected.unit_area_all[0].sum() == 0
+    assert case.expected.unit_area_all[1].sum() > 60_000
+
+
+def test_what_cannot_fit_is_refused():
+    case = make_case(images=1, units=1, concepts=1, map_size=(1, 1), size=(1, 32))
+    with pytest.raises(InputError, match=r"acts: maps of 1 x 1 with masks of 1 x 32 are too large for this backend"):
+        run(case, CudaHost(Limits(1000, 2000, 1)))
+
+
+@given(cases())
+def test_tables_say_which_words_read_a_column(case: Case):
+    """Against the definition, pixel by pixel."""
+    source, size = tuple(case.acts.shape[2:]), tuple(case.masks.shape[2:])
+    tables = sampling_tables(case.grid, source, size, torch.device("cpu"))
+    for x, (first, last) in enumerate(tables.readers.tolist()):
+        reading = {pixel // 32 for pixel, left in enumerate(tables.columns.tolist()) if x in (left, left + 1)}
+        assert set(range(first, last + 1)) == reading
+    assert tables.first_rows[0] == 0
+    assert tables.first_rows[-1] == size[0]
