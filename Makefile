@@ -7,7 +7,7 @@ DEMO := demo
 install: .venv/.installed
 
 # The editable install builds the extension in place; its sources are what make it stale.
-.venv/.installed: requirements/dev.txt pyproject.toml setup.py $(shell find csrc -name '*.[ch]pp')
+.venv/.installed: requirements/dev.txt pyproject.toml setup.py $(shell find csrc -type f)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements/dev.txt
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .

@@ -16,6 +16,7 @@ The environment variable PYDISSECT_BUILD makes a build for tests instead (script
     quick      less optimised, so that it compiles in half the time
     emulated   AVX-512 in terms of AVX2, so that its code runs on machines without it
     sanitized  the same, with AddressSanitizer and UndefinedBehaviorSanitizer
+    cuda       nothing but the CUDA extension
     cuda_host  nothing but the CUDA kernels' logic for the host, which quick and sanitized have besides
 """
 
@@ -49,8 +50,8 @@ LEVEL_FLAGS = X86_LEVELS if platform.machine() in ("x86_64", "AMD64") else {}
 LINK_FLAGS = ["-fopenmp"]
 
 BUILD = os.environ.get("PYDISSECT_BUILD", "")
-if BUILD not in ("", "quick", "emulated", "sanitized", "cuda_host"):
-    raise SystemExit(f"PYDISSECT_BUILD: expected quick, emulated, sanitized or cuda_host, found {BUILD!r}")
+if BUILD not in ("", "quick", "emulated", "sanitized", "cuda", "cuda_host"):
+    raise SystemExit(f"PYDISSECT_BUILD: expected quick, emulated, sanitized, cuda or cuda_host, found {BUILD!r}")
 CUDA = os.environ.get("PYDISSECT_CUDA", "") or "auto"
 if CUDA not in ("auto", "0", "1"):
     raise SystemExit(f"PYDISSECT_CUDA: expected auto, 0 or 1, found {CUDA!r}")
@@ -185,14 +186,15 @@ CUDA_EXTENSION = "pydissect._cuda"
 CUDA_BUILD = Path("csrc/cuda/build.json")
 DEPENDS = ["setup.py", *(path.as_posix() for path in sorted(Path("csrc").rglob("*.*")))]
 CPU = [extension("pydissect._cpu", SOURCES)]
+CUDA_SOURCES = json.loads(CUDA_BUILD.read_text())["sources"]
+CUDA_DEVICE = [] if CUDA == "0" else [Extension(CUDA_EXTENSION, CUDA_SOURCES, depends=DEPENDS)]
 CUDA_HOST = [extension("pydissect._cuda_host", ["csrc/cuda/host_run.cpp"])]
 BUILDS = {
-    "": CPU
-    if CUDA == "0"
-    else [*CPU, Extension(CUDA_EXTENSION, json.loads(CUDA_BUILD.read_text())["sources"], depends=DEPENDS)],
+    "": [*CPU, *CUDA_DEVICE],
     "quick": [*CPU, *CUDA_HOST],
     "emulated": CPU,
     "sanitized": [*CPU, *CUDA_HOST],
+    "cuda": CUDA_DEVICE,
     "cuda_host": CUDA_HOST,
 }
 

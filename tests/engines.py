@@ -34,11 +34,15 @@ class Engine:
         """Why it cannot be had on this machine."""
         if self.own is not None:
             return self.own.unavailable(self.device)
-        try:
-            choose_backend(self.backend, self.device)
-        except InputError as error:
-            return str(error)
-        return None
+        reasons = []
+        for name in ("cpu", "cuda"):
+            try:
+                choose_backend(self.backend, torch.device(name))
+            except InputError as error:
+                reasons.append(str(error))
+            else:
+                return None
+        return "; ".join(reasons)
 
     @property
     def device(self) -> torch.device:

@@ -450,7 +450,8 @@ def test_every_half_against_any_bound(units_innermost: bool, dtype: str, engine:
         choose_backend(name, engine.device).select(acts.to(engine.device), selection)
     for u, bound in enumerate(bounds):
         held = selection.values[u, : int(selection.fill[u])].cpu()
-        assert torch.equal(held, values[values > bound]), f"bound {bound}"
+        expected = values[values > bound]
+        assert torch.equal(held.sort().values, expected.sort().values), f"bound {bound}"  # held in any order
 
 
 @each_engine

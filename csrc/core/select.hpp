@@ -19,6 +19,8 @@
 
 namespace pydissect {
 
+constexpr float kInfinity = __builtin_inff();
+
 constexpr int kAppendPadding = 16;
 
 // Of a buffer's values, how many are looked at to guess a level.

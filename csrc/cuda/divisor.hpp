@@ -11,7 +11,7 @@ struct Divisor {
   uint32_t divisor, multiplier;
   int shift;
 
-  static Divisor by(uint32_t divisor) {
+  static PYDISSECT_INLINE Divisor by(uint32_t divisor) {
     int bits = 0;
     while ((uint64_t{1} << bits) < divisor) ++bits;
     const uint64_t power = uint64_t{1} << (31 + bits);
