@@ -6,6 +6,7 @@ Not here, for no result tells:
   the smallest of them.
 - ``>=`` for ``>`` in the scan of a map, and marks that are not cleared after one. More words are then interpolated,
   and all their pixels compared with the threshold.
+- A barrier left out of the CUDA kernels. The host runs a block's threads one after the other.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TALLY = "tests/test_tally.py"
 CATEGORIES = "tests/test_categories.py"
 CACHE = "tests/test_mask_cache.py"
 DISASSEMBLY = "tests/test_disassembly.py"
+CUDA_HOST = "tests/test_cuda_host.py"
+CUDA_BUILD = "tests/test_cuda_build.py"
 
 
 @dataclass(frozen=True)
@@ -755,5 +758,154 @@ FAULTS = [
         PACKING,
         build="sanitized",
         says="runtime error: shift exponent 64",
+    ),
+    # --- the CUDA kernels, run on the host
+    Fault(
+        "cuda-strictly-greater",
+        "csrc/cuda/count.cuh",
+        "return values[lane] > threshold;",
+        "return values[lane] >= threshold;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-source-row-above",
+        "csrc/cuda/count.cuh",
+        "for (int row = y - 1; row <= y; ++row) {",
+        "for (int row = y; row <= y; ++row) {",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-highest-level-for-lowest",
+        "csrc/cuda/count.cuh",
+        "if (levels[level * units] < lowest)",
+        "if (levels[level * units] > lowest)",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-half-a-mask-word",
+        "csrc/cuda/count.cuh",
+        "return halves[0] | high << 16;",
+        "return halves[0];",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-staged-side-by-side",
+        "csrc/cuda/count.cuh",
+        "memory.masks()[mask * split.mask_stride + y * words + word]",
+        "memory.masks()[mask * arguments.tables.H * words + y * words + word]",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-unstaged-masks-of-the-first-image",
+        "csrc/cuda/count.cuh",
+        "(begin + m) * tables.H + y",
+        "m * tables.H + y",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-full-list-begins-the-word-anew",
+        "csrc/cuda/count.cuh",
+        "cursor.row = row - tables.first_rows[y];",
+        "cursor.row = 0;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-levels-of-the-first-row-alone",
+        "csrc/cuda/count.cuh",
+        "row < last; ++row, cursor.level = 0)",
+        "row < last; ++row)",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-level-of-the-unit-before",
+        "csrc/cuda/count.cuh",
+        "(i < left ? level : next_level)",
+        "level",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-loads-at-any-address",
+        "csrc/cuda/count.cuh",
+        "* Values::kWide - skew;",
+        "* Values::kWide;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-non-finite-in-the-last-word-alone",
+        "csrc/cuda/count.cuh",
+        "lifted |= (wide.words[i] & kMagnitudes) + kLift;",
+        "lifted = (wide.words[i] & kMagnitudes) + kLift;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-infinite-corner",
+        "csrc/cuda/count.cuh",
+        "return is_nonfinite(value) ? float_of(kNan) : value;",
+        "return value;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-annotated-everywhere",
+        "csrc/cuda/count.cuh",
+        "if (masks.annotated[n * masks.categories + k]) {",
+        "if (true) {",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-whole-concept-as-a-pixel",
+        "csrc/cuda/count.cuh",
+        "add_to(intersection[masks.whole_concepts[i]], area);",
+        "add_to(intersection[masks.whole_concepts[i]], 1);",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-band-without-the-next-row",
+        "csrc/cuda/count.cuh",
+        "share.bottom - share.top + (share.bottom < arguments.acts.h);",
+        "share.bottom - share.top;",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-marks-one-word-on",
+        "csrc/cuda/count.cuh",
+        "~0u << begin % 32",
+        "~0u << (begin + 1) % 32",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-area-of-what-is-not-listed",
+        "csrc/cuda/count.cuh",
+        "return lane < listed && found.level[lane] == level ?",
+        "return found.level[lane] == level ?",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-concept-area-of-each-group",
+        "csrc/cuda/count.cuh",
+        "if (share.first_unit == 0 && share.top == 0) add",
+        "if (share.top == 0) add",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-quotient-rounded-down",
+        "csrc/cuda/divisor.hpp",
+        "(power + divisor - 1) / divisor",
+        "power / divisor",
+        CUDA_HOST,
+    ),
+    Fault(
+        "cuda-right-neighbour-unread",
+        "pydissect/backends/cuda_launch.py",
+        'x - 1, side="left"',
+        'x, side="left"',
+        CUDA_HOST,
+    ),
+    # The CUDA kernels, compiled by nvcc; its tests build what they need.
+    Fault(
+        "cuda-fused-multiply-add",
+        "csrc/core/lerp.hpp",
+        "return __fmul_rn(a, b);",
+        "return a * b;",
+        f"{CUDA_BUILD}::test_nothing_is_fused_or_flushed",
     ),
 ]

@@ -650,8 +650,8 @@ def test_names_the_first_non_finite_map(dtype: str, order: str, engine: Engine):
         assert finder.first_nonfinite() is None
         finder.update(acts[3:5].to(engine.device))
         finder.update(acts[5:].to(engine.device))
-    assert finder.first_nonfinite() == (3, 17)
-    assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
+        assert finder.first_nonfinite() == (3, 17)
+        assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
 
 
 def test_merged_finders_number_their_images_on():

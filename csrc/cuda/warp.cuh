@@ -117,6 +117,7 @@ PYDISSECT_INLINE Wide load_wide(const void* address) {
   const uint4 four = __ldg(static_cast<const uint4*>(address));
   return {{four.x, four.y, four.z, four.w}};
 #else
+  if (reinterpret_cast<uint64_t>(address) % sizeof(Wide) != 0) __builtin_trap();  // as a GPU does
   Wide wide;
   std::memcpy(&wide, address, sizeof wide);
   return wide;

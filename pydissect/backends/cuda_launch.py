@@ -5,7 +5,7 @@ that tests run the same launches on the host.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ _VALUES, _UNITS, _STRIDED = range(3)
 # A block brings the image's masks into shared memory, so it should read several times as much of the activations.
 _BLOCK_BYTES = 2**17
 _MARK_WORDS = 2**12
+_MOST_VALUES = 2**30  # of a block, which numbers them in 32 bits
 _BLOCKS_A_MULTIPROCESSOR = 2  # as many as their registers allow
 
 
@@ -48,7 +49,7 @@ class Tables(NamedTuple):
     readers: Tensor
 
 
-@lru_cache(maxsize=256)
+@cache  # for good: a captured CUDA graph goes on reading them
 def sampling_tables(grid: Grid, source: tuple[int, int], output: tuple[int, int], device: torch.device) -> Tables:
     """The tables of a grid, from maps ``source = (h, w)`` to pixels ``output = (H, W)``."""
     rows, columns = (axis_table(grid, source[axis], output[axis], axis) for axis in (0, 1))
@@ -118,7 +119,7 @@ def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, th
     if band == h:
         wanted = max(_BLOCK_BYTES // (h * w * acts.element_size()), warps)
         enough_blocks = images * units // (4 * _BLOCKS_A_MULTIPROCESSOR * limits.multiprocessors)
-        group = max(min(wanted, enough_blocks, _MARK_WORDS // mark_words, units), 1)
+        group = max(min(wanted, enough_blocks, _MARK_WORDS // mark_words, _MOST_VALUES // (h * w), units), 1)
     groups = max(_up(units, group), 1)
     group = max(_up(units, groups), 1)
     found_offset = group * (1 + mark_words)
@@ -128,7 +129,7 @@ def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, th
     budget = min(limits.shared_bytes_a_block, limits.shared_bytes // _BLOCKS_A_MULTIPROCESSOR - 1024) // 4
     staged = min(max((budget - masks_offset) // mask_stride, 0), bitmaps)
     shared_bytes = 4 * (masks_offset + staged * mask_stride)
-    if shared_bytes > limits.shared_bytes_a_block or h * w >= 2**31:
+    if shared_bytes > limits.shared_bytes_a_block or h * w > _MOST_VALUES:
         raise InputError(f"acts: maps of {h} x {w} with masks of {size[0]} x {size[1]} are too large for this backend")
     return {
         "group": group,
