@@ -26,8 +26,8 @@ WORKSPACE_BYTES = 2**26
 
 # Shapes of the kernels' tiles. No others are compiled, but one scan for each map size's powers of two.
 SCAN_VALUES = 1024
-SCAN_COLUMNS = 256
-SCAN_WARPS = 4
+SCAN_COLUMNS = 64
+SCAN_WARPS = 8
 COUNT_TILE = {"ITEMS": 8, "ROWS": 4, "CAPACITY": 512, "WORDS": 4, "MASKS": 32}
 COUNT_WARPS = 4
 COUNT_PROGRAMS = 4  # a multiprocessor: as many as its registers hold
