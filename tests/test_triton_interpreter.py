@@ -42,8 +42,8 @@ def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -
         "fp32-contiguous",
         "fp16-gaps",
         "bf16-channels-last",
-        "plain or 7x5-maps or an-image-without-labels",
-        "non-finite or negative-zero or subnormal",
+        "plain",
+        "non-finite and not images-innermost",
     ],
 )
 def test_named_cases(cases: str):
@@ -68,7 +68,7 @@ def test_counting():
 
 
 def test_non_finite_values():
-    run("tests/test_count.py", "-k", "triton and test_names_the_first and 2-4-3 and (nan or inf or 127)")
+    run("tests/test_count.py", "-k", "triton and test_names_the_first and 4-3 and 1-triton")
 
 
 def test_the_rest():

@@ -25,12 +25,12 @@ WORKSPACE_BYTES = 2**26
 """Of the list of words that may have pixels, and of the maps' areas; more only if a single map needs more."""
 
 # Shapes of the kernels' tiles. No others are compiled, but one scan for each map size's powers of two.
-SCAN_VALUES = 2048
-SCAN_COLUMNS = 256
-SCAN_WARPS = 4
-COUNT_TILE = {"ITEMS": 16, "ROWS": 4, "CAPACITY": 512, "WORDS": 16, "MASKS": 32}
+SCAN_VALUES = 1024
+SCAN_COLUMNS = 64
+SCAN_WARPS = 8
+COUNT_TILE = {"ITEMS": 8, "ROWS": 4, "CAPACITY": 512, "WORDS": 4, "MASKS": 32}
 COUNT_WARPS = 4
-COUNT_PROGRAMS = 8  # a multiprocessor
+COUNT_PROGRAMS = 4  # a multiprocessor: as many as its registers hold
 AREA_TILE = {"UNITS": 32, "IMAGES": 16, "CATEGORIES": 8}
 CONCEPT_BLOCK = 128
 
