@@ -527,7 +527,7 @@ FAULTS = [
         "bits",
         THRESHOLDS,
     ),
-    Fault("negative-values-misordered", "pydissect/thresholds.py", "bits ^ 0x7FFFFFFF", "bits", THRESHOLDS),
+    Fault("negative-values-misordered", "pydissect/largest.py", "bits ^ 0x7FFFFFFF", "bits", THRESHOLDS),
     Fault(
         "merged-finder-forgets",
         "pydissect/thresholds.py",
