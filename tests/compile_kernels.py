@@ -66,7 +66,7 @@ def compile_kernel(kernel: Any, types: Mapping[str, str], constants: Mapping[str
 
 
 def resources(cubin: bytes) -> dict[str, int]:
-    """Registers a thread (``REG``), and bytes of local memory (``STACK``, ``LOCAL``), of the one kernel in the binary."""
+    """Registers a thread (``REG``), and bytes of local memory (``STACK``, ``LOCAL``), of the only kernel."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)

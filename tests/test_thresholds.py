@@ -450,7 +450,7 @@ def test_every_half_against_any_bound(units_innermost: bool, dtype: str, engine:
         choose_backend(name, engine.device).select(acts.to(engine.device), selection)
     for u, bound in enumerate(bounds):
         held = selection.values[u, : int(selection.fill[u])].cpu()
-        assert torch.equal(held, values[values > bound]), f"bound {bound}"
+        assert torch.equal(held.sort().values, values[values > bound].sort().values), f"bound {bound}"
 
 
 @each_engine

@@ -35,12 +35,13 @@ def select(acts: Tensor, selection: Selection) -> Tensor:
 
 def _take_up(values: Tensor, selection: Selection) -> None:
     """Keeps the largest of what is held and of ``values [U, any]``, of which -inf are no values."""
+    values = torch.where(values > selection.bound[:, None], values, -torch.inf)
     joined = torch.cat([_held(selection), values], dim=1)
     kept = largest(joined, min(selection.keep, joined.shape[1]))
     selection.values[:, : kept.shape[1]] = kept
     selection.fill.copy_((kept > -torch.inf).sum(1))
     if kept.shape[1] == selection.keep:
-        selection.bound.copy_(kept[:, -1])  # -inf as long as fewer are held
+        torch.maximum(selection.bound, kept[:, -1], out=selection.bound)  # -inf as long as fewer are held
 
 
 def _held(selection: Selection) -> Tensor:
