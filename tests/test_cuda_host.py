@@ -95,6 +95,15 @@ def test_notes_a_non_finite_value_anywhere(place: int):
     run(Case(acts, torch.ones(2, 1, 6, 10, dtype=torch.bool), torch.zeros(1, 19)), CudaHost())
 
 
+@pytest.mark.parametrize("place", range(19 * 15))
+def test_a_value_is_compared_with_its_own_unit(place: int):
+    """One wide load may reach into the next map, whose level is another."""
+    acts, threshold = make_acts((1, 19, 3, 5), values="dead"), torch.full((1, 19), torch.inf)
+    acts.view(-1)[place] = 1.0
+    threshold[0, place // 15] = 0.0
+    run(Case(acts, torch.ones(1, 1, 6, 10, dtype=torch.bool), threshold), CudaHost())
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_decodes_every_half(dtype: torch.dtype):
     """All 65,536, each as a map, against its own value and the one below it."""
