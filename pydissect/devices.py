@@ -22,3 +22,12 @@ def usable_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device: {str(result)!r} cannot be used: {one_line(error)}") from None
     return result
+
+
+def describe_device(device: torch.device) -> str:
+    """A device's name; for a GPU also its model, compute capability and memory."""
+    if device.type != "cuda":
+        return str(device)
+    properties = torch.cuda.get_device_properties(device)
+    capability = f"compute capability {properties.major}.{properties.minor}"
+    return f"{device} {properties.name}, {capability}, {properties.total_memory / 2**30:.0f} GB"

@@ -1,7 +1,5 @@
 """Masks on their way to the device that counts, while the model runs there."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -30,12 +28,7 @@ class MaskFeed:
             self._sent = masks.to(self._device)
             return
         with torch.cuda.stream(self._stream):
-            moved: dict[str, Any] = {
-                name: value.pin_memory().to(self._device, non_blocking=True)
-                for name, value in vars(masks).items()
-                if isinstance(value, Tensor)
-            }
-        self._sent = PackedMasks(size=masks.size, categories=masks.categories, **moved)
+            self._sent = masks.map(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True))
 
     def take(self) -> PackedMasks:
         """The masks sent last, for work that is queued from now on."""

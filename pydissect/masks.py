@@ -1,7 +1,7 @@
 """Packed masks: the concept masks of a dataset as bits, and only those that are not empty."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -331,8 +331,13 @@ class PackedMasks:
         """The masks on another device; themselves if they are there."""
         if self.device == torch.device(device):
             return self
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return self._replace(**tensors, bitmap_map=None)
+        return self.map(lambda tensor: tensor.to(device))
+
+    def map(self, change: Callable[[Tensor], Tensor], names: Sequence[str] | None = None) -> "PackedMasks":
+        """The masks with those tensors changed that have one of the names, or all; they lie in no file then."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed = {name: change(tensors[name]) for name in (tensors if names is None else names)}
+        return self._replace(**changed, bitmap_map=None)
 
     def release(self) -> None:
         """Gives back the memory of these images' bitmaps, if they lie in a file; used again, they are read again."""

@@ -3,6 +3,8 @@
 The same backends do the work; outside of a compiled graph they are called directly, which costs less.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -117,6 +119,29 @@ def _(
     )
 
 
+def op_arguments(
+    acts: Tensor, masks: PackedMasks, threshold: Tensor, grid: Grid, nonfinite_off: bool, backend: str
+) -> tuple[Any, ...]:
+    """The operation's arguments, from those of :class:`pydissect.backends.CountArguments` and a backend's name."""
+    return (
+        acts,
+        threshold,
+        masks.bitmap_ranges,
+        masks.bitmap_concepts,
+        masks.bitmap_pixels,
+        masks.bitmaps,
+        masks.whole_ranges,
+        masks.whole_concepts,
+        masks.annotated,
+        list(masks.size),
+        masks.num_concepts,
+        grid if isinstance(grid, str) else "receptive_field",
+        [] if isinstance(grid, str) else grid.numbers(),
+        nonfinite_off,
+        backend,
+    )
+
+
 def counts_in_graph(
     acts: Tensor, masks: PackedMasks, threshold: Tensor, grid: Grid, nonfinite: str, backend: str
 ) -> Counts:
@@ -141,23 +166,8 @@ def counts_in_graph(
         raise InputError("threshold: expected an fp32 tensor [U] or [L, U] in a compiled graph")
     if threshold.shape[-1] != acts.shape[1]:
         raise InputError(f"threshold: expected one for each of the {acts.shape[1]} units")
-    *sums, place = count_op(
-        acts,
-        threshold if threshold.ndim == 2 else threshold[None],
-        masks.bitmap_ranges,
-        masks.bitmap_concepts,
-        masks.bitmap_pixels,
-        masks.bitmaps,
-        masks.whole_ranges,
-        masks.whole_concepts,
-        masks.annotated,
-        list(masks.size),
-        masks.num_concepts,
-        grid if isinstance(grid, str) else "receptive_field",
-        [] if isinstance(grid, str) else grid.numbers(),
-        nonfinite_off,
-        backend,
-    )
+    levels = threshold if threshold.ndim == 2 else threshold[None]
+    *sums, place = count_op(*op_arguments(acts, masks, levels, grid, nonfinite_off, backend))
     if not nonfinite_off:
         torch._assert_async(
             place == NO_IMAGE, "acts: a non-finite activation (NaN, infinite or of magnitude 2^126 or more)"

@@ -208,8 +208,7 @@ class ThresholdFinder:
 def _held(selection: Selection) -> Tensor:
     """The values held, ``[U, most held]``, filled up with -inf."""
     width = int(selection.fill.max()) if len(selection.fill) else 0
-    places = torch.arange(width, device=selection.fill.device)
-    return torch.where(places < selection.fill[:, None], selection.values[:, :width], -torch.inf)
+    return selection.held()[:, :width]
 
 
 def quantile_thresholds(acts: Any, quantile: Quantiles = 0.005, *, backend: str = "auto") -> Any:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +13,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from pydissect.backends import NO_IMAGE, CountArguments, Selection, Sums, gpu_select
+from pydissect.backends import NO_IMAGE, CountArguments, Sums
 from pydissect.backends.cuda_launch import Launch, Limits, count_launch
+from pydissect.backends.gpu_select import TorchSelection
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +49,7 @@ def extension() -> ModuleType:
 
 
 @dataclass(frozen=True)
-class CudaHost:
+class CudaHost(TorchSelection):
     """See :class:`pydissect.backends.Backend`. Blocks have few threads here, since the host runs them one by one."""
 
     limits: Limits = LIMITS
@@ -68,9 +68,3 @@ class CudaHost:
         launch = self.launch(arguments, sums, first_nonfinite)
         extension().count(launch.fields, self.threads)
         return first_nonfinite
-
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
-        return gpu_select.select(acts, selection)
-
-    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
-        return gpu_select.values_of_ranks(selection, ranks)

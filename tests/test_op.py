@@ -8,7 +8,7 @@ from torch import Tensor
 import pydissect
 from pydissect.counts import Counts
 from pydissect.grids import ReceptiveField
-from pydissect.op import count_op
+from pydissect.op import count_op, op_arguments
 
 CASES = {
     "plain": make_case(levels=("value",)),
@@ -20,30 +20,11 @@ CASES = {
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def arguments(case: Case) -> tuple[object, ...]:
-    masks = case.packed
-    return (
-        case.acts,
-        case.threshold,
-        masks.bitmap_ranges,
-        masks.bitmap_concepts,
-        masks.bitmap_pixels,
-        masks.bitmaps,
-        masks.whole_ranges,
-        masks.whole_concepts,
-        masks.annotated,
-        list(masks.size),
-        masks.num_concepts,
-        case.grid if isinstance(case.grid, str) else "receptive_field",
-        [] if isinstance(case.grid, str) else case.grid.numbers(),
-        True,
-        "auto",
-    )
-
-
 @each_case
 def test_contract(case: Case):
-    torch.library.opcheck(count_op, arguments(case))
+    torch.library.opcheck(
+        count_op, op_arguments(case.acts, case.packed, case.threshold, case.grid, nonfinite_off=True, backend="auto")
+    )
 
 
 class Counting(torch.nn.Module):

@@ -56,7 +56,7 @@ struct Cut {
 // 40 counts at worst, whatever the values.
 template <class Isa>
 Cut find_cut(const float* values, int64_t count, int64_t least, int64_t most, float guess, int64_t step) {
-  int64_t low = order_of(-__builtin_inff()), high = order_of(kLeastNonfinite), place = order_of(guess);
+  int64_t low = order_of(-kInfinity), high = order_of(kLeastNonfinite), place = order_of(guess);
   int64_t above_high = 0;
   while (true) {
     const int64_t above = Isa::count_above(values, count, value_at(place));
@@ -221,7 +221,7 @@ void select_part(const Acts& acts, const Part& part, float* scratch, uint32_t* h
 template <class Isa>
 float value_of_rank(const Selection& selection, int64_t u, int64_t k) {
   const int64_t fill = selection.fill[u];
-  if (fill <= k) return -__builtin_inff();
+  if (fill <= k) return -kInfinity;
   const float* values = selection.values + u * selection.capacity;
   return find_cut<Isa>(values, fill, k + 1, k, selection.bound[u], kOctave / 8).level;
 }

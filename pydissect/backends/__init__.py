@@ -21,6 +21,10 @@ NO_IMAGE = 2**63 - 1
 """The place of the first non-finite map where there is none."""
 
 
+DTYPE_NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+"""The activations' dtypes as C++ numbers them, ``Dtype`` in ``csrc/core/floats.hpp``."""
+
+
 @dataclass(frozen=True)
 class CountArguments:
     """The arguments of ``count``, checked and normalised; all on one device.
@@ -87,6 +91,11 @@ class Selection:
     fill: Tensor
     bound: Tensor
     keep: int
+
+    def held(self) -> Tensor:
+        """``[U, capacity]`` fp32: the values held, -inf beyond them."""
+        places = torch.arange(self.values.shape[1], device=self.values.device)
+        return torch.where(places < self.fill[:, None], self.values, -torch.inf)
 
 
 class Backend(Protocol):

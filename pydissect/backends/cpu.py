@@ -12,9 +12,7 @@ from torch import Tensor
 from .. import _cpu
 from ..cpu_level import level_cap
 from ..grids import Grid, axis_table
-from . import CountArguments, Selection, Sums
-
-_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+from . import DTYPE_NUMBERS, CountArguments, Selection, Sums
 
 
 @lru_cache(maxsize=256)
@@ -24,7 +22,7 @@ def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int]) -> _
 
 
 def _acts(acts: Tensor) -> _cpu.Acts:
-    return _cpu.Acts(acts.data_ptr(), _DTYPES[acts.dtype], tuple(acts.shape), tuple(acts.stride()))
+    return _cpu.Acts(acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], tuple(acts.shape), tuple(acts.stride()))
 
 
 class CpuBackend:

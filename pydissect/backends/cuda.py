@@ -1,20 +1,19 @@
 """The CUDA backend: C++ kernels (``csrc/cuda``), built by nvcc where pydissect is installed from source."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from . import NO_IMAGE, CountArguments, Selection, Sums, gpu_select
-from .cuda_launch import Limits, count_launch
+from . import NO_IMAGE, CountArguments, Sums
+from .cuda_launch import OTHER_DEVICE, Limits, count_launch
+from .gpu_select import TorchSelection
 
 _NOT_BUILT = (
     "its extension is not built; with the CUDA toolkit (nvcc) at hand, install pydissect from source with "
     "PYDISSECT_CUDA=1, which says what is amiss"
 )
-_OTHER_DEVICE = "it computes on CUDA devices; move the activations there with .cuda()"
 
 
 def _extension() -> ModuleType | None:
@@ -40,7 +39,7 @@ def _limits(index: int) -> Limits:
     return Limits(limits.shared_bytes_a_block, limits.shared_bytes, limits.multiprocessors)
 
 
-class CudaBackend:
+class CudaBackend(TorchSelection):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cuda"
@@ -51,7 +50,7 @@ class CudaBackend:
             return _NOT_BUILT
         if device.type != "cuda":
             # Whether there is a GPU is not asked: that would start CUDA in programs that do without it.
-            return _OTHER_DEVICE
+            return OTHER_DEVICE
         return _missing(device.index or 0) or None
 
     def details(self) -> str:
@@ -69,14 +68,6 @@ class CudaBackend:
         launch = count_launch(arguments, sums, first_nonfinite, _limits(device.index))
         _cuda.count(launch.fields, device.index, torch.cuda.current_stream(device).cuda_stream)
         return first_nonfinite
-
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
-        """Adds to the selection what a batch holds of it."""
-        return gpu_select.select(acts, selection)
-
-    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
-        """The values of those ranks among the values held."""
-        return gpu_select.values_of_ranks(selection, ranks)
 
 
 BACKEND = CudaBackend()

@@ -14,14 +14,16 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..grids import Grid, axis_table
-from . import CountArguments, Sums
+from . import DTYPE_NUMBERS, CountArguments, Sums
 
 THREADS = 512
 """Threads of a block, ``kThreads`` in ``csrc/cuda/kernel.cuh``."""
 
+OTHER_DEVICE = "it computes on CUDA devices; move the activations there with .cuda()"
+"""Why the kernel cannot count activations that lie elsewhere."""
+
 _LANES = 32  # of a warp; also the pixels of a word
 _FOUND_WORDS = 3 * _LANES  # of 32 bits, of ``Found`` in ``csrc/cuda/count.cuh``
-_DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _VALUES, _UNITS, _STRIDED = range(3)
 
 # A block brings the image's masks into shared memory, so it should read several times as much of the activations.
@@ -182,7 +184,7 @@ def count_launch(
     }
     strides = zip(("stride_n", "stride_u", "stride_y", "stride_x"), acts.stride(), strict=True)
     fields = {
-        "dtype": _DTYPES[acts.dtype],
+        "dtype": DTYPE_NUMBERS[acts.dtype],
         "order": _order(acts),
         "images": images,
         "units": units,

@@ -4,7 +4,6 @@ For where no built extension fits. CuPy keeps what it has compiled in a folder o
 """
 
 import json
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from .. import _cpu
-from . import NO_IMAGE, CountArguments, Selection, Sums, gpu_select
-from .cuda_launch import THREADS, Limits, count_launch
+from . import NO_IMAGE, CountArguments, Sums
+from .cuda_launch import OTHER_DEVICE, THREADS, Limits, count_launch
+from .gpu_select import TorchSelection
 
 _PACKAGE = Path(__file__).parents[1]
 _DTYPES = ("f32", "f16", "bf16")
@@ -82,7 +82,7 @@ def _kernel(index: int, number: int) -> Any:
         return module.get_function(names[number])
 
 
-class CupyBackend:
+class CupyBackend(TorchSelection):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cupy"
@@ -92,7 +92,7 @@ class CupyBackend:
         if find_spec("cupy") is None:
             return "CuPy is not installed; pip install 'pydissect[cuda]'"
         if device.type != "cuda":
-            return "it computes on CUDA devices; move the activations there with .cuda()"
+            return OTHER_DEVICE
         return _missing(device.index or 0)
 
     def details(self) -> str:
@@ -118,14 +118,6 @@ class CupyBackend:
                 blocks = min(fields["blocks"] - first, _LARGEST_GRID)
                 kernel((blocks,), (THREADS,), (structure, np.int64(first)), shared_mem=fields["shared_bytes"])
         return first_nonfinite
-
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
-        """Adds to the selection what a batch holds of it."""
-        return gpu_select.select(acts, selection)
-
-    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
-        """The values of those ranks among the values held."""
-        return gpu_select.values_of_ranks(selection, ranks)
 
 
 BACKEND = CupyBackend()

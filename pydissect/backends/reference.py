@@ -11,7 +11,12 @@ from . import NO_IMAGE, CountArguments, Selection, Sums
 
 def first_nonfinite(acts: Tensor) -> Tensor:
     """The smallest ``n * U + u`` of a map with a non-finite value, or ``NO_IMAGE``; an int64 scalar on the device."""
-    maps = reference.finite_or_nan(acts).isnan().flatten(2).any(2).flatten()
+    return first_nan(reference.finite_or_nan(acts))
+
+
+def first_nan(acts: Tensor) -> Tensor:
+    """The same of activations whose non-finite values are NaN."""
+    maps = acts.isnan().flatten(2).any(2).flatten()
     places = torch.arange(len(maps), device=acts.device)
     return torch.where(maps, places, NO_IMAGE).amin() if len(maps) else torch.tensor(NO_IMAGE, device=acts.device)
 
@@ -58,9 +63,7 @@ class ReferenceBackend:
 
     def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
         """The values of those ranks among the values held."""
-        places = torch.arange(selection.values.shape[1], device=selection.fill.device)
-        held = torch.where(places < selection.fill[:, None], selection.values, -torch.inf)
-        return held.sort(dim=1, descending=True).values[:, list(ranks)].T
+        return selection.held().sort(dim=1, descending=True).values[:, list(ranks)].T
 
 
 BACKEND = ReferenceBackend()

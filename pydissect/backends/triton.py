@@ -5,7 +5,7 @@ With ``TRITON_INTERPRET=1`` set before Triton is imported they run in its interp
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..grids import AxisTable, Grid, axis_table
-from . import NO_IMAGE, CountArguments, Selection, Sums, gpu_select
+from . import NO_IMAGE, CountArguments, Sums
+from .gpu_select import TorchSelection
 
 _WORD = 32  # pixels a word, see kernels/count.py
 _LEAST_CAPABILITY = (8, 0)
@@ -145,7 +146,7 @@ def _programs(device: torch.device) -> int:
     return COUNT_PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
 
 
-class TritonBackend:
+class TritonBackend(TorchSelection):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "triton"
@@ -311,14 +312,6 @@ class TritonBackend:
                 **AREA_TILE,
                 **_EXACT,
             )
-
-    def select(self, acts: Tensor, selection: Selection) -> Tensor:
-        """Adds to the selection what a batch holds of it."""
-        return gpu_select.select(acts, selection)
-
-    def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
-        """The values of those ranks among the values held."""
-        return gpu_select.values_of_ranks(selection, ranks)
 
 
 BACKEND = TritonBackend()

@@ -23,8 +23,7 @@ def plain_torch(acts: Tensor, masks: Tensor, threshold: Tensor) -> Tensor:  # [N
     intersection = torch.zeros(acts.shape[1], masks.shape[1], device=acts.device)
     for maps, mask in zip(acts, masks, strict=True):
         carried = mask.flatten(1).any(1)
-        upsampled = F.interpolate(maps[None].float(), mask.shape[1:], mode="bilinear")[0]
-        on = (upsampled > threshold[:, None, None]).flatten(1).float()
+        on = _unit_masks(maps, threshold, mask.shape[1:])
         intersection[:, carried] += on @ mask[carried].flatten(1).float().T
     return intersection
 
@@ -33,10 +32,14 @@ def plain_torch_of_all(acts: Tensor, masks: Tensor, threshold: Tensor) -> Tensor
     """The same with every image's masks of all concepts: shapes that depend on no value, as ``torch.compile`` wants."""
     intersection = torch.zeros(acts.shape[1], masks.shape[1], device=acts.device)
     for maps, mask in zip(acts, masks, strict=True):
-        upsampled = F.interpolate(maps[None].float(), mask.shape[1:], mode="bilinear")[0]
-        on = (upsampled > threshold[:, None, None]).flatten(1).float()
+        on = _unit_masks(maps, threshold, mask.shape[1:])
         intersection += on @ mask.flatten(1).float().T
     return intersection
+
+
+def _unit_masks(maps: Tensor, threshold: Tensor, size: torch.Size) -> Tensor:  # [U, h, w] -> [U, H * W] fp32
+    upsampled = F.interpolate(maps[None].float(), size, mode="bilinear")[0]
+    return (upsampled > threshold[:, None, None]).flatten(1).float()
 
 
 class Annotation(NamedTuple):

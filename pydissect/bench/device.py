@@ -1,7 +1,6 @@
 """Counting on a device whose memory holds the activations: every backend, against its bandwidth and plain torch."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +11,12 @@ from torch import Tensor
 
 from .. import PackedMasks, quantile_thresholds
 from ..backends import CountArguments, Sums, backend_names, load_backend
+from ..devices import describe_device
 from ..errors import InputError
 from ..progress import Progress
 from .baselines import plain_torch, plain_torch_of_all
 from .results import DeviceResult, DeviceRow
-from .timing import interleaved, median_ratio
+from .timing import interleaved, median_ratio, seconds
 from .workloads import (
     CONCEPTS,
     FORMATS,
@@ -31,15 +31,6 @@ from .workloads import (
 
 _WARM_UP = 2
 _PLAIN_IMAGES = 8  # plain torch, which is slow, gets so many
-
-
-def device_name(device: torch.device) -> str:
-    """A device's name, and for a GPU its compute capability and memory."""
-    if device.type != "cuda":
-        return str(device)
-    properties = torch.cuda.get_device_properties(device)
-    capability = f"compute capability {properties.major}.{properties.minor}"
-    return f"{properties.name}, {capability}, {properties.total_memory / 2**30:.0f} GB"
 
 
 def device_backends(device: torch.device) -> list[str]:
@@ -118,18 +109,18 @@ def measure_device(
             sides[name, layout.name, "all"] = _counting(name, stream, stream.threshold, stream.masks)
             sides[name, layout.name, "scan"] = _counting(name, stream, dead, bare)
             sides[name, layout.name, "interpolate"] = _counting(name, stream, stream.threshold, bare)
-    seconds = _in_turn(sides, device, rounds, lambda done: progress(workload.name, done, rounds))
+    times = _in_turn(sides, device, rounds, lambda done: progress(workload.name, done, rounds))
 
     few_maps = few.shape[0] * few.shape[1]
 
     def row(name: str, layout: Format) -> DeviceRow:
         stream = streams[layout.name]
-        time_all = seconds[name, layout.name, "all"]
+        time_all = times[name, layout.name, "all"]
         speed = [stream.maps / taken for taken in time_all]
         map_bytes = stream.bytes / stream.maps
-        read = [plain.bytes / taken for taken in seconds["read",]]
-        copy = [2 * plain.bytes / taken for taken in seconds["copy",]]
-        scan, interpolate = seconds[name, layout.name, "scan"], seconds[name, layout.name, "interpolate"]
+        read = [plain.bytes / taken for taken in times["read",]]
+        copy = [2 * plain.bytes / taken for taken in times["copy",]]
+        scan, interpolate = times[name, layout.name, "scan"], times[name, layout.name, "interpolate"]
         return DeviceRow(
             backend=name,
             format=layout.name,
@@ -137,25 +128,25 @@ def measure_device(
             bytes_per_second=statistics.median(speed) * map_bytes,
             share_of_read=median_ratio(speed, read) * map_bytes,
             share_of_copy=median_ratio(speed, copy) * map_bytes,
-            times_plain_torch=median_ratio(speed, [few_maps / taken for taken in seconds["plain",]]),
+            times_plain_torch=median_ratio(speed, [few_maps / taken for taken in times["plain",]]),
             times_compiled_torch=None
             if compiled is None
-            else median_ratio(speed, [few_maps / taken for taken in seconds["compiled",]]),
+            else median_ratio(speed, [few_maps / taken for taken in times["compiled",]]),
             scan_share=median_ratio(scan, time_all),
             interpolate_share=median_ratio([b - a for a, b in zip(scan, interpolate, strict=True)], time_all),
         )
 
     return DeviceResult(
-        device=device_name(device),
+        device=describe_device(device),
         name=workload.name,
         shape=list(acts.shape),
         stream_bytes=plain.bytes,
         live_maps=live_maps,
         live_cells=live_cells,
-        read_bytes_per_second=plain.bytes / statistics.median(seconds["read",]),
-        copy_bytes_per_second=2 * plain.bytes / statistics.median(seconds["copy",]),
-        plain_torch=few_maps / statistics.median(seconds["plain",]),
-        compiled_torch=None if compiled is None else few_maps / statistics.median(seconds["compiled",]),
+        read_bytes_per_second=plain.bytes / statistics.median(times["read",]),
+        copy_bytes_per_second=2 * plain.bytes / statistics.median(times["copy",]),
+        plain_torch=few_maps / statistics.median(times["plain",]),
+        compiled_torch=None if compiled is None else few_maps / statistics.median(times["compiled",]),
         rows=[row(name, layout) for layout in formats for name in backends],
     )
 
@@ -170,20 +161,14 @@ def _stream(
     on_device = masks.to(device)
     return _Stream(
         [first, *(first.clone() for _ in range(copies - 1))],
-        [on_device, *(_changed(on_device, Tensor.clone) for _ in range(copies - 1))],
+        [on_device, *(on_device.map(Tensor.clone) for _ in range(copies - 1))],
         level.to(device)[None].contiguous(),
     )
 
 
-def _changed(masks: PackedMasks, change: Callable[[Tensor], Tensor], names: Sequence[str] = ()) -> PackedMasks:
-    """Masks of which some tensors, or all, are changed."""
-    tensors = {name: value for name, value in vars(masks).items() if isinstance(value, Tensor)}
-    return PackedMasks(**{**vars(masks), **{name: change(tensors[name]) for name in names or tensors}})
-
-
 def _without_masks(masks: PackedMasks) -> PackedMasks:
     """The same images, which carry no concept."""
-    return _changed(masks, torch.zeros_like, ("bitmap_ranges", "whole_ranges"))
+    return masks.map(torch.zeros_like, ("bitmap_ranges", "whole_ranges"))
 
 
 def _read(values: Tensor) -> Tensor:
@@ -224,9 +209,7 @@ def _in_turn(
 ) -> dict[tuple[str, ...], list[float]]:
     def timed(work: Callable[[], object]) -> float:
         if device.type != "cuda":
-            begin = time.perf_counter()
-            work()
-            return time.perf_counter() - begin
+            return seconds(work)
         begun: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         ended: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         begun.record()

@@ -4,6 +4,7 @@ import click
 import torch
 
 from ..backends import backend_names, choose_backend, load_backend
+from ..devices import describe_device
 from ..errors import InputError
 from .console import Command, out
 from .tables import BackendRow, backends_table
@@ -11,13 +12,9 @@ from .tables import BackendRow, backends_table
 
 def _devices() -> dict[torch.device, str]:
     """The devices of this machine that can hold activations, each with its description."""
-    devices = {torch.device("cpu"): "cpu"}
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            capability = f"compute capability {properties.major}.{properties.minor}"
-            devices[torch.device("cuda", index)] = f"cuda:{index} {properties.name}, {capability}"
-    else:
+    found = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    devices = {device: describe_device(device) for device in (torch.device("cpu"), *found)}
+    if not found:
         devices[torch.device("cuda")] = "cuda (none here)"
     return devices
 
