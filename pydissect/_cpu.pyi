@@ -55,6 +55,30 @@ def select(
     threads: int,
     level_cap: str,
 ) -> int: ...
+
+class Wanted:
+    def __init__(self, bits: int, shape: tuple[int, int, int, int]) -> None: ...
+    @staticmethod
+    def words(units: int, h: int, w: int) -> int: ...
+
+class Candidates:
+    def __init__(self, offsets: int, places: int, values: int, dtype: int) -> None: ...
+
+def sift(
+    acts: Acts,
+    bound: int,
+    peak_bound: int,
+    threads: int,
+    level_cap: str,
+    wanted: Wanted,
+    counts: int,
+    peaks: int,
+    peak_places: int,
+) -> None: ...
+def gather(acts: Acts, wanted: Wanted, offsets: int, threads: int, places: int, values: int) -> None: ...
+def mark(candidates: Candidates, bound: int, threads: int, wanted: Wanted, counts: int) -> None: ...
+def keep(candidates: Candidates, wanted: Wanted, offsets: int, threads: int, places: int, values: int) -> None: ...
+def spread(candidates: Candidates, images: int, image_values: int, threads: int, acts: int) -> None: ...
 def values_of_ranks(
     values: int,
     fill: int,

@@ -52,6 +52,11 @@ class Counts:
     concept_area: Tensor
     categories: Categories
 
+    def level(self, level: int) -> "Counts":
+        """The counts above the thresholds of one of several levels."""
+        tensors = {name: getattr(self, name)[level] for name in ("intersection", "unit_area", "unit_area_all")}
+        return replace(self, **tensors)
+
     def __add__(self, other: "Counts") -> "Counts":
         """The counts of both sets of images together.
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .counts import Counts
 from .errors import InputError
 from .files import atomic_write
+from .per_image import ImageCounts
 from .scores import LayerSummary, UnitLabels, label_units, summarize
 from .sources import ConceptName
+from .top_images import TopImages
 
 RUN_FORMAT = "pydissect.run"
 RUN_VERSION = 1
@@ -41,6 +44,9 @@ class LayerDissection:
         concepts: names, in the order of the counters' last axis.
         union: ``"category"`` or ``"all"``: which unit area the IoU takes.
         iou_threshold: that makes a detector.
+        top: the images that excite each unit most.
+        per_image: the counts of each image, if they were asked for.
+        image_name: of the image of a number.
     """
 
     layer: str
@@ -51,6 +57,9 @@ class LayerDissection:
     concepts: tuple[ConceptName, ...]
     union: str
     iou_threshold: float
+    top: TopImages
+    per_image: ImageCounts | None = None
+    image_name: Callable[[int], str] = str
 
     @cached_property
     def labels(self) -> UnitLabels:
@@ -113,14 +122,43 @@ class LayerDissection:
             for index, concept in enumerate(self.concepts)
         ]
 
+    def top_image_rows(self) -> list[dict[str, Any]]:
+        """The rows of ``top_images.csv``: for each unit its images by falling activation."""
+        rows = []
+        for unit, (values, images, places) in enumerate(
+            zip(self.top.values, self.top.images.tolist(), self.top.places.tolist(), strict=True)
+        ):
+            ranked = zip(values.numpy(), images, places, strict=True)
+            for rank, (value, image, place) in enumerate(ranked, start=1):
+                if value == -np.inf:
+                    break
+                y, x = divmod(place, self.map_size[1])
+                name = self.image_name(image)
+                row = {
+                    "unit": unit,
+                    "rank": rank,
+                    "image": image,
+                    "name": name,
+                    "activation": str(value),
+                    "y": y,
+                    "x": x,
+                }
+                rows.append(row)
+        return rows
+
     def save(self, folder: Path) -> None:
-        """Writes ``units.csv``, ``concepts.csv`` and ``counts.safetensors`` into an existing folder."""
+        """Writes its tables and ``counts.safetensors`` into an existing folder."""
         columns = ["unit", "threshold", "label", "concept", "category", "iou", "intersection", "unit_area"]
         columns += ["concept_area", "detector"]
         columns += [f"{name}_{what}" for name in self.counts.categories.names for what in ("label", "iou")]
         _write_csv(folder / "units.csv", columns, self.unit_rows())
         columns = ["index", "concept", "name", "category", "images", "pixels", "units"]
         _write_csv(folder / "concepts.csv", columns, self.concept_rows())
+        if self.top.values.shape[1]:
+            columns = ["unit", "rank", "image", "name", "activation", "y", "x"]
+            _write_csv(folder / "top_images.csv", columns, self.top_image_rows())
+        if self.per_image is not None:
+            self.per_image.save(folder, [concept.number for concept in self.concepts])
         metadata = {
             "layer": self.layer,
             "concepts": json.dumps([[concept.number, concept.name, concept.category] for concept in self.concepts]),

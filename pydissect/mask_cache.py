@@ -1,10 +1,5 @@
-"""The packed masks of a dataset, made once and kept in a file that notices when the dataset changed.
+"""The packed masks of a dataset, made once and kept in a file that notices when the dataset changed."""
 
-The files lie in ``$PYDISSECT_CACHE``, or in pydissect's folder of the user's cache.
-"""
-
-import hashlib
-import os
 import tempfile
 import warnings
 from contextlib import closing
@@ -15,6 +10,7 @@ import numpy as np
 import torch
 
 from .broden import Broden
+from .cache import cache_path, writable
 from .categories import Categories
 from .errors import InputError
 from .files import atomic_write
@@ -26,16 +22,6 @@ from .progress import Progress, silent
 
 _ROWS = 8  # that a thread takes at once, so that handing them over costs little
 _AHEAD = 64 // _ROWS  # such groups decoded before the first is written
-
-
-def cache_folder() -> Path:
-    """Where the mask files are kept."""
-    if given := os.environ.get("PYDISSECT_CACHE"):
-        return Path(given)
-    # Only where it is needed: counting alone does without.
-    from platformdirs import user_cache_path
-
-    return user_cache_path("pydissect")
 
 
 def dataset_categories(data: Broden) -> Categories:
@@ -100,7 +86,12 @@ def pack_dataset(
 
 
 def cached_masks(
-    data: Broden, *, limit: int | None = None, workers: int = 1, progress: Progress = silent
+    data: Broden,
+    *,
+    limit: int | None = None,
+    workers: int = 1,
+    progress: Progress = silent,
+    fingerprint: str | None = None,
 ) -> PackedMasks:
     """The packed masks of a dataset, memory-mapped; from the cache if they are there and the dataset is unchanged.
 
@@ -109,24 +100,20 @@ def cached_masks(
         limit: the first so many rows only.
         workers: threads that decode, where the masks have to be packed.
         progress: told of every row that is packed.
+        fingerprint: of the dataset, where it is known.
 
     Raises:
         InputError: a picture or a label that is wrong.
     """
     total = len(data) if limit is None else min(limit, len(data))
-    fingerprint = data.fingerprint()
+    fingerprint = fingerprint or data.fingerprint()
     for rows in dict.fromkeys((len(data), total)):
         masks = _load(_cache_path(data, rows), fingerprint)
         if masks is not None:
             return masks[:total]
     path = _cache_path(data, total)
     metadata = {"dataset": fingerprint}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path.parent, os.W_OK)
-    except OSError:
-        writable = False
-    if writable:
+    if writable(path.parent):
         pack_dataset(data, path, limit=limit, workers=workers, progress=progress, metadata=metadata)
         return PackedMasks.load(path)
     warnings.warn(
@@ -146,9 +133,7 @@ def cached_path(data: Broden) -> Path:
 
 
 def _cache_path(data: Broden, rows: int) -> Path:
-    # One file for a folder and split, replaced when the dataset changes.
-    key = hashlib.sha256(f"{data.folder}\0{data.split}\0{rows}".encode()).hexdigest()[:16]
-    return cache_folder() / f"masks-{key}.safetensors"
+    return cache_path("masks", data, rows)
 
 
 def _load(path: Path, fingerprint: str) -> PackedMasks | None:

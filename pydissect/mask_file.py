@@ -5,8 +5,6 @@ format's version, the mask size, the categories, and whatever the writer adds.
 """
 
 import json
-import mmap
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +15,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .arrays import as_tensor
 from .categories import Categories
 from .errors import InputError
+from .mapped_tensor import MappedTensor
 from .packing import ImageMasks, annotated, row_bytes
 
 FORMAT = "pydissect.masks"
@@ -127,35 +125,7 @@ class MaskWriter:
         return json.dumps({"__metadata__": self._metadata, **entries}).encode()
 
 
-class BitmapMap:
-    """The bitmaps of a mask file, memory-mapped.
-
-    Attributes:
-        bitmaps: ``[B, H, row_bytes]`` uint8.
-        inode: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self.inode = os.fstat(file.fileno()).st_ino
-        header_size = int.from_bytes(self._map[:8], "little")
-        entry = json.loads(self._map[8 : 8 + header_size])["bitmaps"]
-        begin, end = entry["data_offsets"]
-        self._begin = 8 + header_size + begin
-        array = np.frombuffer(self._map, np.uint8, end - begin, self._begin)
-        self.bitmaps = as_tensor(array.reshape(entry["shape"]), "bitmaps")
-
-    def release(self, first: int, last: int) -> None:
-        """Gives back the memory of the bitmaps ``first`` to ``last``; used again, they are read again."""
-        bytes_a_bitmap = self.bitmaps[0].numel() if len(self.bitmaps) else 0
-        begin = (self._begin + first * bytes_a_bitmap) // mmap.PAGESIZE * mmap.PAGESIZE
-        end = self._begin + last * bytes_a_bitmap
-        if end > begin:
-            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
-
-
-def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap]:
+def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], MappedTensor]:
     """The tensors and the metadata of a mask file, and the memory map that its bitmaps lie in.
 
     Raises:
@@ -171,7 +141,7 @@ def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap
                 raise InputError(f"{path}: damaged packed masks: no tensor 'bitmaps'")
             tensors = {name: file.get_tensor(name) for name in names - {"bitmaps"}}
             # safetensors has checked the header by now.
-            mapped = BitmapMap(path)
+            mapped = MappedTensor(path, "bitmaps")
         if mapped.inode != inode:
             # Another process has put a new file in its place meanwhile.
             return read_masks(path)
@@ -181,7 +151,7 @@ def read_masks(path: Path) -> tuple[dict[str, Tensor], dict[str, str], BitmapMap
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as packed masks: {error}") from None
-    return {**tensors, "bitmaps": mapped.bitmaps}, metadata, mapped
+    return {**tensors, "bitmaps": mapped.tensor}, metadata, mapped
 
 
 def check_format(path: Path, metadata: Mapping[str, str], name: str, version: int) -> None:

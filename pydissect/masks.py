@@ -15,7 +15,8 @@ from .arrays import as_tensor
 from .categories import Categories, as_categories
 from .errors import InputError
 from .files import atomic_write
-from .mask_file import BitmapMap, MaskWriter, read_masks
+from .mapped_tensor import MappedTensor
+from .mask_file import MaskWriter, read_masks
 from .packing import ImageMasks, Vocabulary, annotated, pack_bool, pack_labels, row_bytes
 from .packing_device import DeviceMasks, pack_bool_on_device, pack_labels_on_device
 
@@ -67,7 +68,7 @@ class PackedMasks:
         whole_ranges: Tensor,
         whole_concepts: Tensor,
         annotated: Tensor,
-        bitmap_map: BitmapMap | None = None,
+        bitmap_map: MappedTensor | None = None,
     ) -> None:
         self.size = size
         self.categories = categories
@@ -215,7 +216,7 @@ class PackedMasks:
 
     @classmethod
     def from_file(
-        cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], bitmap_map: BitmapMap
+        cls, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], bitmap_map: MappedTensor
     ) -> "PackedMasks":
         """Checks and takes up what ``read_masks`` read from the file ``path``.
 
@@ -326,6 +327,10 @@ class PackedMasks:
 
     def _replace(self, **changes: Any) -> "PackedMasks":
         return PackedMasks(**{**vars(self), **changes})
+
+    def of_categories(self, categories: Categories) -> "PackedMasks":
+        """The masks with these categories, of which there must be as many, for as many concepts or more."""
+        return self if categories == self.categories else self._replace(categories=categories)
 
     def to(self, device: str | torch.device) -> "PackedMasks":
         """The masks on another device; themselves if they are there."""

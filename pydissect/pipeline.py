@@ -1,39 +1,38 @@
 """Dissecting a network: model and data in, the labels of every unit out."""
 
 import platform
+import resource
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .backends import choose_backend
 from .broden import Broden
+from .candidate_store import CandidateStore
 from .capture import LayerCapture
-from .counts import check_union
 from .devices import usable_device
-from .dissection import Dissection, LayerDissection
+from .dissection import Dissection
 from .errors import InputError
 from .grids import Grid, check_grid
 from .layers import find_layers
-from .mask_feed import MaskFeed
-from .masks import PackedMasks
 from .memory_format import channels_last_pays
-from .nonfinite import check_policy
 from .normalize import Normalization
 from .parallel import default_workers
+from .passes import Passes, Settings
 from .progress import Progress, silent
 from .scores import IOU_THRESHOLD
 from .sources import BrodenSource, IterableSource, Source
-from .tally import Tally
-from .thresholds import ThresholdFinder, check_quantile
+from .stream_source import StreamSource
+from .thresholds import Quantiles, check_quantile
 
 BATCH_SIZE = 32
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+TOP_IMAGES = 10
 
 
 def dissect(
@@ -41,13 +40,18 @@ def dissect(
     data: Broden | Iterable[Any],
     layers: str | Sequence[str],
     *,
-    quantile: float = 0.005,
+    quantile: Quantiles = 0.005,
     iou_threshold: float = IOU_THRESHOLD,
     union: str = "category",
     grid: Grid = "half_pixel",
     normalize: str = "imagenet",
     input_size: int | tuple[int, int] | None = None,
     limit: int | None = None,
+    passes: int = 1,
+    memory: int | None = None,
+    top_images: int = TOP_IMAGES,
+    per_image: bool = False,
+    image_cache: bool = True,
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     device: str | torch.device = "cpu",
@@ -60,19 +64,21 @@ def dissect(
 ) -> Dissection:
     """Labels every unit of some layers with the visual concept it detects.
 
-    Two passes over the data: the first finds each unit's threshold, exactly, the second counts
-    (Bau et al. 2017, section 2.2). Every forward pass ends after the last of the layers.
-    Activations are never stored.
+    One pass over the data: of the activations, the few that can still exceed their unit's threshold are kept until
+    the thresholds (Bau et al. 2017, section 2.2) are known, exactly, and then counted. Every forward pass ends after
+    the last of the layers.
 
     Args:
         model: the network; it gets one argument, the images. It is moved to ``device``, and
             to channels-last if it has 2-D convolutions; in eval mode meanwhile.
-        data: a :class:`Broden`, or any iterable of batches ``(images, masks)`` that can be iterated
-            again (three times: to count images, then for the two passes): images ``[B, 3, H, W]``
+        data: a :class:`Broden`, or any iterable of batches ``(images, masks)``: images ``[B, 3, H, W]``
             floating-point, as the model takes them; masks ``PackedMasks``, bool ``[B, C, H, W]`` or
-            integer label maps ``[B, H, W]``.
+            integer label maps ``[B, H, W]``. How many images there are must be known for the bound of the
+            thresholds: of a ``Broden``, a list and a tuple it is; for others give a ``limit`` that is not exceeded,
+            or all activations are kept, in memory and beyond ``memory`` in a temporary file.
         layers: dotted names of modules, one or several.
-        quantile: share of a unit's activations above its threshold, in (0, 1).
+        quantile: share of a unit's activations above its threshold, in (0, 1); of several, each layer has a result
+            at each, named ``LAYER@QUANTILE``.
         iou_threshold: a unit whose best IoU exceeds it is a detector.
         union: ``"category"`` or ``"all"``, see :func:`fast_iou`.
         grid: see :func:`fast_iou`.
@@ -81,6 +87,13 @@ def dissect(
         input_size: height and width to which the pictures of a ``Broden`` are resized (one number:
             square); without it, those of the dataset.
         limit: the first so many images only.
+        passes: 2 runs the model twice over the data, which must be iterable again, and keeps no activations; the
+            results are the same.
+        memory: bytes of activations kept in memory, those beyond go to a temporary file; without it, a quarter of
+            the machine's memory.
+        top_images: images to find for each unit, those with the largest activations.
+        per_image: keep the counts of each image too, see :class:`pydissect.PerImageCounts`.
+        image_cache: keep the decoded pictures of a ``Broden`` in a file beside the packed masks, for the next time.
         batch_size: images a forward pass, for a ``Broden``.
         workers: threads that decode the pictures of a ``Broden``; without it, one a processor, at most 8.
         device: for the model and the counting.
@@ -98,12 +111,19 @@ def dissect(
         InputError: a wrong argument, dataset or model, or a non-finite activation.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
-    settings = _Settings(quantile, iou_threshold, union, check_grid(grid), dtype, nonfinite, backend)
+    quantiles, several = check_quantile(quantile)
+    settings = Settings(
+        quantile, iou_threshold, union, check_grid(grid), dtype, nonfinite, backend, top_images, per_image
+    )
     device = usable_device(device)
     normalization = Normalization.parse(normalize)
     _check_number("batch_size", batch_size, 1)
     _check_number("limit", limit, 1)
     _check_number("workers", workers, 0)
+    _check_number("memory", memory, 0)
+    _check_number("top_images", top_images, 0)
+    if passes not in (1, 2):
+        raise InputError(f"passes: expected 1 or 2, found {passes!r}")
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     for side in size or ():
         _check_number("input_size", side, 1)
@@ -121,30 +141,42 @@ def dissect(
                 limit=limit,
                 batch_size=batch_size,
                 workers=default_workers() if workers is None else workers,
+                image_cache=image_cache,
                 progress=progress,
             )
         else:
-            source = IterableSource(data, concepts=concepts, categories=categories, limit=limit)
+            kind = StreamSource if passes == 1 else IterableSource
+            source = kind(data, concepts=concepts, categories=categories, limit=limit)
 
     channels_last = channels_last_pays(model)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
-    run = _Run(source, names, settings, device, memory_format, progress)
+    run = Passes(source, names, settings, device, memory_format, progress)
     with ExitStack() as stack:
         with run.precision():
             capture = stack.enter_context(LayerCapture(model, names, run.example()))
-        with clock("thresholds"):
-            thresholds = run.thresholds(capture)
-        with clock("counting"):
-            results = run.count(capture, thresholds)
+        store = stack.enter_context(closing(CandidateStore(memory)))
+        # Before the pass: it is known then how many images there are.
+        bound = "exact" if source.num_images is not None else "none" if source.most_images is None else "limit"
+        if passes == 1:
+            with clock("model"):
+                ones, masks = run.keep(capture, store)
+            with clock("counting"):
+                results = run.count_kept(capture, ones, masks)
+        else:
+            with clock("thresholds"):
+                found = run.thresholds(capture)
+            with clock("counting"):
+                results = run.count(capture, found)
+        kept = {"bound": bound, "memory": store.memory, "peak": store.peak, "spilled": store.spilled}
 
     facts = {
         "images": source.num_images,
         "concepts": len(source.concepts),
         "categories": list(source.categories.names),
-        "layers": {name: [len(thresholds[name]), *capture.shapes[name][1:]] for name in names},
+        "layers": {name: list(capture.shapes[name]) for name in names},
         "settings": {
-            "quantile": float(quantile),
+            "quantile": [float(Fraction(str(q))) for q in quantiles] if several else float(Fraction(str(quantiles[0]))),
             "iou_threshold": iou_threshold,
             "union": union,
             "grid": str(grid),
@@ -157,6 +189,9 @@ def dissect(
         "backend": backend_name,
         "memory_format": "channels_last" if channels_last else "contiguous",
         "threads": torch.get_num_threads(),
+        "passes": passes,
+        "candidates": kept if passes == 1 else None,
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": versions(),
         "seconds": clock.seconds,
     }
@@ -180,27 +215,6 @@ def versions() -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class _Settings:
-    quantile: float
-    iou_threshold: float
-    union: str
-    grid: Grid
-    dtype: str
-    nonfinite: str
-    backend: str
-
-    def __post_init__(self) -> None:
-        if check_quantile(self.quantile)[1]:
-            raise InputError(f"quantile: expected one number, found {self.quantile!r}")
-        if not 0 <= self.iou_threshold <= 1:
-            raise InputError(f"iou_threshold: expected a number from 0 to 1, found {self.iou_threshold!r}")
-        check_union(self.union)
-        if self.dtype not in DTYPES:
-            raise InputError(f"dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
-        check_policy(self.nonfinite)
-
-
 class _Clock:
     """Seconds of each stage."""
 
@@ -212,117 +226,3 @@ class _Clock:
         begin = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - begin, 3)
-
-
-class _Run:
-    """The two passes."""
-
-    def __init__(
-        self,
-        source: Source,
-        names: Sequence[str],
-        settings: _Settings,
-        device: torch.device,
-        memory_format: torch.memory_format,
-        progress: Progress,
-    ) -> None:
-        self._source = source
-        self._names = names
-        self._settings = settings
-        self._device = device
-        self._memory_format = memory_format
-        self._progress = progress
-
-    def precision(self) -> torch.autocast:
-        """That in which the model runs. It alone: nothing of what is counted may be rounded."""
-        dtype = DTYPES[self._settings.dtype]
-        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
-
-    def example(self) -> Tensor:
-        """The first image, for the capture to try the model on."""
-        batches = self._source.batches()
-        images, _ = next(batches)
-        batches.close()  # type: ignore[attr-defined]
-        return self._prepare(images[:1])
-
-    def thresholds(self, capture: LayerCapture) -> dict[str, Tensor]:
-        """The first pass: ``[U]`` thresholds of each layer."""
-        images = self._source.num_images
-        finders = {}
-        for name in self._names:
-            _, h, w = capture.shapes[name]
-            finders[name] = ThresholdFinder(images * h * w, self._settings.quantile, backend=self._settings.backend)
-        for acts, _ in self._batches(capture, "finding thresholds"):
-            for name, finder in finders.items():
-                finder.update(acts[name])
-                # On a GPU the check would wait for the device at every batch.
-                if self._settings.nonfinite == "error" and self._device.type == "cpu":
-                    self._check_finite(name, finder)
-        if self._settings.nonfinite == "error":
-            for name, finder in finders.items():
-                self._check_finite(name, finder)
-        return {name: finder.compute() for name, finder in finders.items()}
-
-    def count(self, capture: LayerCapture, thresholds: Mapping[str, Tensor]) -> dict[str, LayerDissection]:
-        """The second pass."""
-        source, settings = self._source, self._settings
-        tallies = {
-            name: Tally(
-                thresholds[name],
-                len(source.concepts),
-                source.categories,
-                grid=settings.grid,
-                nonfinite=settings.nonfinite,
-                backend=settings.backend,
-            )
-            for name in self._names
-        }
-        concept_images = torch.zeros(len(source.concepts), dtype=torch.int64)
-        feed = MaskFeed(self._device)
-        for acts, masks in self._batches(capture, "counting", feed):
-            concept_images += masks.concept_images().cpu()
-            masks = feed.take()
-            for name, tally in tallies.items():
-                tally.update(acts[name], masks)
-        results = {}
-        for name, tally in tallies.items():
-            _, h, w = capture.shapes[name]
-            results[name] = LayerDissection(
-                name,
-                (h, w),
-                thresholds[name].cpu(),
-                tally.to("cpu").compute(),
-                concept_images,
-                source.concepts,
-                settings.union,
-                settings.iou_threshold,
-            )
-        return results
-
-    def _batches(
-        self, capture: LayerCapture, stage: str, feed: MaskFeed | None = None
-    ) -> Iterator[tuple[dict[str, Tensor], PackedMasks]]:
-        """Activations of each layer, and the masks as the source has them, which also go to the feed."""
-        done = 0
-        self._progress(stage, done, self._source.num_images)
-        for images, masks in self._source.batches():
-            if feed is not None:
-                feed.send(masks)
-            with self.precision():
-                acts = capture(self._prepare(images))
-            yield acts, masks
-            masks.release()
-            done += len(images)
-            self._progress(stage, done, self._source.num_images)
-
-    def _prepare(self, images: Tensor) -> Tensor:
-        return images.to(self._device, non_blocking=True).contiguous(memory_format=self._memory_format)
-
-    def _check_finite(self, layer: str, finder: ThresholdFinder) -> None:
-        first = finder.first_nonfinite()
-        if first is not None:
-            image, unit = first
-            raise InputError(
-                f"layer {layer!r}: unit {unit} has a non-finite activation (NaN, infinite or of magnitude 2^126 or "
-                f"more) on image {self._source.image_name(image)}; nonfinite 'off' counts such values as off"
-            )

@@ -1,7 +1,7 @@
 """Where the images and masks of a dissection come from, in batches that can be iterated again."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from .arrays import as_tensor
 from .broden import Broden, Images
 from .categories import Categories, as_categories
 from .errors import InputError
+from .image_cache import cached_images, image_writer
+from .mapped_tensor import MappedTensor
 from .mask_cache import cached_masks
 from .masks import PackedMasks, as_masks
 from .normalize import Normalization
@@ -39,12 +41,30 @@ class ConceptName:
 class Source(Protocol):
     """A dataset as a dissection needs it."""
 
-    num_images: int
-    concepts: tuple[ConceptName, ...]
-    categories: Categories
+    @property
+    def num_images(self) -> int | None:
+        """How many there are; None if that shows at the end of the first iteration only."""
+
+    @property
+    def most_images(self) -> int | None:
+        """There are no more than these; None if that is not known."""
+
+    @property
+    def concepts(self) -> tuple[ConceptName, ...]:
+        """Of the masks; known after the first iteration at the latest."""
+
+    @property
+    def categories(self) -> Categories:
+        """Of the concepts; likewise."""
+
+    def example(self) -> Tensor:
+        """The first image, ``[1, 3, H, W]``, as the model takes it."""
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
+
+    def settled(self, masks: PackedMasks) -> PackedMasks:
+        """Masks that came in the first iteration, with the concepts that are known after it."""
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""
@@ -60,6 +80,7 @@ class BrodenSource:
         limit: the first so many images only.
         batch_size: images a batch.
         workers: threads that decode.
+        image_cache: keep the decoded pictures in a file for the next time, and take them from there.
         progress: told of the packing of masks.
     """
 
@@ -72,27 +93,70 @@ class BrodenSource:
         limit: int | None,
         batch_size: int,
         workers: int,
+        image_cache: bool,
         progress: Progress,
     ) -> None:
-        self.num_images = len(data) if limit is None else min(limit, len(data))
+        self.num_images: int = len(data) if limit is None else min(limit, len(data))
+        self.most_images = self.num_images
         self.concepts = tuple(ConceptName(c.number, c.name, c.category) for c in data.concepts)
         self._data = data
         self._images = Images(data, input_size or data.image_size)
         self._normalization = normalization
         self._batch_size = batch_size
         self._workers = workers
-        self._masks = cached_masks(data, limit=limit, workers=max(workers, 1), progress=progress)
+        self._image_cache = image_cache
+        self._fingerprint = data.fingerprint()
+        self._masks = cached_masks(
+            data, limit=limit, workers=max(workers, 1), progress=progress, fingerprint=self._fingerprint
+        )
         self.categories = self._masks.categories
+        self._cached = self._from_cache()
+
+    def example(self) -> Tensor:
+        """The first image, ``[1, 3, H, W]``, as the model takes it."""
+        picture = torch.from_numpy(self._images[0])[None] if self._cached is None else self._cached.tensor[:1]
+        return self._normalized(picture)
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
+        if self._cached is None:
+            yield from self._decoded()
+            self._cached = self._from_cache()
+            return
+        for begin in range(0, self.num_images, self._batch_size):
+            end = min(begin + self._batch_size, self.num_images)
+            images = self._normalized(self._cached.tensor[begin:end])
+            self._cached.release(begin, end)
+            yield images, self._masks[begin:end]
+
+    def _decoded(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         # Two batches: one to be taken, one to be ready after it.
         ahead = 2 * self._batch_size
-        with closing(ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead)) as pictures:
+        with ExitStack() as stack:
+            pictures = stack.enter_context(
+                closing(ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead))
+            )
+            writer = None
+            if self._image_cache:
+                arguments = (self._data, self._images.size, self.num_images, self._fingerprint)
+                writer = stack.enter_context(image_writer(*arguments))
             for begin in range(0, self.num_images, self._batch_size):
                 batch = np.stack(list(islice(pictures, self._batch_size)))
-                images = self._normalization(torch.from_numpy(batch).permute(0, 3, 1, 2))
-                yield images, self._masks[begin : begin + len(batch)]
+                if writer is not None:
+                    writer.append(batch)
+                yield self._normalized(torch.from_numpy(batch)), self._masks[begin : begin + len(batch)]
+
+    def _from_cache(self) -> MappedTensor | None:
+        if not self._image_cache:
+            return None
+        return cached_images(self._data, self._images.size, self.num_images, self._fingerprint)
+
+    def _normalized(self, pictures: Tensor) -> Tensor:
+        return self._normalization(pictures.permute(0, 3, 1, 2))
+
+    def settled(self, masks: PackedMasks) -> PackedMasks:
+        """Masks that came in the first iteration, with the concepts that are known after it."""
+        return masks
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""
@@ -122,11 +186,7 @@ class IterableSource:
         categories: Sequence[str] | None,
         limit: int | None,
     ) -> None:
-        # Not by calling iter(data): that of a DataLoader starts its workers.
-        if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-            raise InputError(
-                f"data: expected a Broden or an iterable of batches (images, masks), found {type(data).__name__}"
-            )
+        check_iterable(data)
         if isinstance(data, Iterator):
             raise InputError(
                 f"data: expected an iterable that can be iterated several times, found {type(data).__name__}, an "
@@ -134,41 +194,31 @@ class IterableSource:
             )
         self._data = data
         self._limit = limit
-        self.num_images = 0
+        self.num_images: int = 0
         num_concepts, from_masks = 0, None
-        for images, masks in self._raw():
+        for images, masks in raw_batches(data, limit):
             self.num_images += len(images)
-            shown, all_of_them = _num_concepts(masks)
-            if concepts is not None and (shown > len(concepts) or (all_of_them and shown != len(concepts))):
-                raise InputError(
-                    f"concepts: expected one name for each of the {shown} concepts of the masks, found {len(concepts)}"
-                )
-            num_concepts = max(num_concepts, shown)
+            num_concepts = max(num_concepts, shown_concepts(masks, concepts)[0])
             if isinstance(masks, PackedMasks):
                 from_masks = masks.categories
-        if concepts is not None:
-            num_concepts = len(concepts)
         if self.num_images == 0:
-            raise InputError("data: expected at least one image, found none")
-        names = [f"concept {c}" for c in range(num_concepts)] if concepts is None else list(concepts)
+            raise no_images()
+        self.most_images = self.num_images
         self.categories = as_categories(categories if categories is not None else from_masks, num_concepts)
-        of_concept = self.categories.of_concept.tolist()
-        self.concepts = tuple(
-            ConceptName(number, name, self.categories.names[k])
-            for number, (name, k) in enumerate(zip(names, of_concept, strict=True), start=1)
-        )
+        self.concepts = concept_names(concepts, self.categories)
+
+    def example(self) -> Tensor:
+        """The first image, ``[1, 3, H, W]``, as the model takes it."""
+        return next(raw_batches(self._data, self._limit))[0][:1]
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
         found = 0
-        for images, masks in self._raw():
+        for images, masks in raw_batches(self._data, self._limit):
             found += len(images)
             if found > self.num_images:
                 break
-            packed = as_masks(masks, self.categories, len(self.concepts))
-            if len(packed) != len(images):
-                raise InputError(f"data: expected masks of the batch's {len(images)} images, found {len(packed)}")
-            yield images, packed
+            yield images, packed_batch(images, masks, self.categories, len(self.concepts))
         if found != self.num_images:
             more = " or more" if found > self.num_images else ""
             raise InputError(
@@ -180,24 +230,84 @@ class IterableSource:
         """What to call image ``i`` in an error."""
         return f"number {i}"
 
-    def _raw(self) -> Iterator[tuple[Tensor, Any]]:
-        left = self._limit
-        for batch in self._data:
-            if left == 0:
-                return
-            try:
-                images, masks = batch
-            except (TypeError, ValueError):
-                raise InputError(f"data: expected batches (images, masks), found {type(batch).__name__}") from None
-            images = as_tensor(images, "data: images")
-            if images.ndim != 4:
-                raise InputError(f"data: expected images [B, 3, H, W], found shape {list(images.shape)}")
-            if len(images) == 0:
-                continue
-            if left is not None:
-                images, masks = images[:left], masks[:left]
-                left -= len(images)
-            yield images, masks
+    def settled(self, masks: PackedMasks) -> PackedMasks:
+        """Masks that came in the first iteration, with the concepts that are known after it."""
+        return masks
+
+
+def no_images() -> InputError:
+    """The error of data without an image."""
+    return InputError("data: expected at least one image, found none")
+
+
+def check_iterable(data: object) -> None:
+    """Raises an InputError if the data cannot be iterated."""
+    # Not by calling iter(data): that of a DataLoader starts its workers.
+    if not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+        raise InputError(
+            f"data: expected a Broden or an iterable of batches (images, masks), found {type(data).__name__}"
+        )
+
+
+def raw_batches(data: Iterable[Any], limit: int | None) -> Iterator[tuple[Tensor, Any]]:
+    """The batches of an iterable with at least one image, as far as the limit: images, and masks as they come.
+
+    Raises:
+        InputError: a batch is no pair, or its images are not ``[B, 3, H, W]``.
+    """
+    left = limit
+    for batch in data:
+        if left == 0:
+            return
+        try:
+            images, masks = batch
+        except (TypeError, ValueError):
+            raise InputError(f"data: expected batches (images, masks), found {type(batch).__name__}") from None
+        images = as_tensor(images, "data: images")
+        if images.ndim != 4:
+            raise InputError(f"data: expected images [B, 3, H, W], found shape {list(images.shape)}")
+        if len(images) == 0:
+            continue
+        if left is not None:
+            images, masks = images[:left], masks[:left]
+            left -= len(images)
+        yield images, masks
+
+
+def packed_batch(images: Tensor, masks: Any, categories: Categories | None, num_concepts: int | None) -> PackedMasks:
+    """The packed masks of a batch.
+
+    Raises:
+        InputError: they are not those of its images.
+    """
+    packed = as_masks(masks, categories, num_concepts)
+    if len(packed) != len(images):
+        raise InputError(f"data: expected masks of the batch's {len(images)} images, found {len(packed)}")
+    return packed
+
+
+def concept_names(concepts: Sequence[str] | None, categories: Categories) -> tuple[ConceptName, ...]:
+    """The concepts of an iterable, numbered from 1; without names, ``concept 0`` and so on."""
+    of_concept = categories.of_concept.tolist()
+    names = [f"concept {c}" for c in range(len(of_concept))] if concepts is None else list(concepts)
+    return tuple(
+        ConceptName(number, name, categories.names[k])
+        for number, (name, k) in enumerate(zip(names, of_concept, strict=True), start=1)
+    )
+
+
+def shown_concepts(masks: Any, concepts: Sequence[str] | None) -> tuple[int, bool]:
+    """How many concepts a batch of masks shows, and whether these are all; packing checks the masks later.
+
+    Raises:
+        InputError: not as many as there are names.
+    """
+    shown, all_of_them = _num_concepts(masks)
+    if concepts is not None and (shown > len(concepts) or (all_of_them and shown != len(concepts))):
+        raise InputError(
+            f"concepts: expected one name for each of the {shown} concepts of the masks, found {len(concepts)}"
+        )
+    return (shown if concepts is None else len(concepts)), all_of_them
 
 
 def _num_concepts(masks: Any) -> tuple[int, bool]:

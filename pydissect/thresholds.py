@@ -147,6 +147,35 @@ class ThresholdFinder:
         result = torch.where(bits == _NEGATIVE_ZERO, 0, bits).view(torch.float32)
         return result if self._several else result[0]
 
+    @property
+    def seen(self) -> int:
+        """Activations of a unit that have been seen."""
+        return self._seen
+
+    def bound(self, tight: bool = False) -> Tensor:
+        """``[U]`` fp32: levels that the thresholds, of whichever quantile, will not fall below; -inf at first.
+
+        Args:
+            tight: the highest such level, which takes a look at all that is held.
+        """
+        if self._selection is None:
+            raise InputError("bound: expected at least one batch, found none")
+        if not tight:
+            return self._selection.bound
+        backend = choose_backend(self._backend, self._selection.values.device)
+        return backend.values_of_ranks(self._selection, [self._selection.keep - 1])[0]
+
+    def shorten(self, n_values: int) -> None:
+        """Lowers ``n_values``, where it was an upper limit, to what it is.
+
+        Raises:
+            InputError: it would rise, or is not positive.
+        """
+        if not 1 <= n_values <= self.n_values:
+            raise InputError(f"n_values: expected 1 to {self.n_values}, found {n_values}")
+        self.n_values = n_values
+        self._ranks = [reference.rank(q, n_values) for q in self.quantiles]
+
     def state_dict(self) -> dict[str, Any]:
         """What has been seen, for :meth:`load_state_dict`."""
         first = self._nonfinite.first()

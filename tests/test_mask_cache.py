@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from pydissect import Broden, InputError, PackedMasks, mask_cache
 from pydissect.broden import dataset as broden_dataset
-from pydissect.mask_cache import cache_folder, cached_masks, cached_path, pack_dataset
+from pydissect.cache import cache_folder
+from pydissect.mask_cache import cached_masks, cached_path, pack_dataset
 
 
 @pytest.fixture

@@ -78,11 +78,6 @@ void count_words(const uint8_t* table, int blocks, const Geometry& geometry, con
   }
 }
 
-// Units whose maps are scanned together, at most.
-inline __attribute__((always_inline)) int64_t units_together(const Acts& acts) {
-  return acts.stride_u == 1 ? std::max<int64_t>(acts.units, kUnitBlock) : kUnitBlock;
-}
-
 // What is constant while a part is counted.
 struct Task {
   const Acts& acts;

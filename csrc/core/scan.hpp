@@ -9,6 +9,11 @@ namespace pydissect {
 // The most entries that a map's hot values take, and one more that may be written to.
 inline __attribute__((always_inline)) int64_t hot_capacity(int64_t size) { return size / 32 + 2; }
 
+// Units whose maps are scanned together, at most.
+inline __attribute__((always_inline)) int64_t units_together(const Acts& acts) {
+  return acts.stride_u == 1 ? std::max<int64_t>(acts.units, kUnitBlock) : kUnitBlock;
+}
+
 // What a scan found of a map.
 struct Scan {
   int hot_count;

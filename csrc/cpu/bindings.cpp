@@ -20,6 +20,7 @@
 #include "geometry.hpp"
 #include "levels.hpp"
 #include "pack.hpp"
+#include "sift.hpp"
 
 namespace py = pybind11;
 
@@ -133,6 +134,74 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("values"), py::arg("fill"), py::arg("bound"), py::arg("units"), py::arg("capacity"), py::arg("keep"),
       py::arg("ranks"), py::arg("threads"), py::arg("level_cap"), py::arg("result"),
       "The (k + 1)-th largest of the values that each unit holds, for each rank k.");
+
+  py::class_<WantedImages>(module, "Wanted")
+      .def(py::init([](std::uintptr_t bits, const Shape& shape) {
+             const auto& [images, units, h, w] = shape;
+             return WantedImages{at<uint64_t>(bits), images, units, h, w};
+           }),
+           py::arg("bits"), py::arg("shape"))
+      .def_static(
+          "words", [](int64_t units, int h, int w) { return Wanted{nullptr, units, h, w}.words(); }, py::arg("units"),
+          py::arg("h"), py::arg("w"), "64-bit words of an image's bits.");
+
+  py::class_<CandidateImages>(module, "Candidates")
+      .def(py::init([](std::uintptr_t offsets, std::uintptr_t places, std::uintptr_t values, int dtype) {
+             return CandidateImages{at<const int64_t>(offsets), at<const int32_t>(places), at<const void>(values),
+                                    static_cast<Dtype>(dtype)};
+           }),
+           py::arg("offsets"), py::arg("places"), py::arg("values"), py::arg("dtype"));
+
+  module.def(
+      "sift",
+      [](const Acts& acts, std::uintptr_t bound, std::uintptr_t peak_bound, int threads, const std::string& level_cap,
+         const WantedImages& wanted, std::uintptr_t counts, std::uintptr_t peaks, std::uintptr_t peak_places) {
+        const py::gil_scoped_release release;
+        sift(acts, at<const float>(bound), at<const float>(peak_bound), threads, level_cap, wanted,
+             at<int64_t>(counts), {at<float>(peaks), at<int32_t>(peak_places)});
+      },
+      py::arg("acts"), py::arg("bound"), py::arg("peak_bound"), py::arg("threads"), py::arg("level_cap"),
+      py::arg("wanted"), py::arg("counts"), py::arg("peaks"), py::arg("peak_places"),
+      "Marks and counts the values above the bound and their neighbours; finds maps' peaks above the other bound.");
+
+  module.def(
+      "gather",
+      [](const Acts& acts, const WantedImages& wanted, std::uintptr_t offsets, int threads, std::uintptr_t places,
+         std::uintptr_t values) {
+        const py::gil_scoped_release release;
+        gather(acts, wanted, at<const int64_t>(offsets), threads, at<int32_t>(places), at<void>(values));
+      },
+      py::arg("acts"), py::arg("wanted"), py::arg("offsets"), py::arg("threads"), py::arg("places"),
+      py::arg("values"), "Copies the activations that are marked, and their places.");
+
+  module.def(
+      "mark",
+      [](const CandidateImages& candidates, std::uintptr_t bound, int threads, const WantedImages& wanted,
+         std::uintptr_t counts) {
+        const py::gil_scoped_release release;
+        mark(candidates, at<const float>(bound), threads, wanted, at<int64_t>(counts));
+      },
+      py::arg("candidates"), py::arg("bound"), py::arg("threads"), py::arg("wanted"), py::arg("counts"),
+      "Marks and counts the candidates above a higher bound, and their neighbours.");
+
+  module.def(
+      "keep",
+      [](const CandidateImages& candidates, const WantedImages& wanted, std::uintptr_t offsets, int threads,
+         std::uintptr_t places, std::uintptr_t values) {
+        const py::gil_scoped_release release;
+        keep(candidates, wanted, at<const int64_t>(offsets), threads, at<int32_t>(places), at<void>(values));
+      },
+      py::arg("candidates"), py::arg("wanted"), py::arg("offsets"), py::arg("threads"), py::arg("places"),
+      py::arg("values"), "Copies the candidates that are marked.");
+
+  module.def(
+      "spread",
+      [](const CandidateImages& candidates, int64_t images, int64_t image_values, int threads, std::uintptr_t acts) {
+        const py::gil_scoped_release release;
+        spread(candidates, images, image_values, threads, at<void>(acts));
+      },
+      py::arg("candidates"), py::arg("images"), py::arg("image_values"), py::arg("threads"), py::arg("acts"),
+      "Writes activations [images, image_values], the lowest finite value where there is no candidate.");
 
   py::class_<PackedImages>(module, "PackedImages")
       .def_property_readonly("bitmap_offsets", view_of<&PackedImages::bitmap_offsets>)

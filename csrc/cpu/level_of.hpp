@@ -5,6 +5,7 @@
 #include "../core/pack.hpp"
 #include "../core/read.hpp"
 #include "../core/select.hpp"
+#include "../core/sift.hpp"
 #include "levels.hpp"
 
 namespace pydissect {
@@ -15,6 +16,7 @@ constexpr Level level_of(const char* name) {
           count<Isa>,
           select_part<Isa>,
           value_of_rank<Isa>,
+          sift_image<Isa>,
           pack_bool_block<Isa>,
           pack_label_image<Isa>,
           sum_bytes<Isa>};

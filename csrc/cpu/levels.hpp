@@ -8,6 +8,7 @@
 #include "../core/pack.hpp"
 #include "../core/read.hpp"
 #include "../core/select.hpp"
+#include "../core/sift.hpp"
 
 namespace pydissect {
 
@@ -16,6 +17,7 @@ struct Level {
   decltype(&count<void>) count;
   decltype(&select_part<void>) select;
   decltype(&value_of_rank<void>) value_of_rank;
+  decltype(&sift_image<void>) sift_image;
   decltype(&pack_bool_block<void>) pack_bool;
   decltype(&pack_label_image<void>) pack_labels;
   decltype(&sum_bytes<void>) sum_bytes;

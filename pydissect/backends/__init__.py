@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..candidates import Candidates, Peaks
 from ..errors import InputError
 from ..grids import Grid
 from ..masks import PackedMasks
@@ -121,6 +122,21 @@ class Backend(Protocol):
 
     def values_of_ranks(self, selection: Selection, ranks: Sequence[int]) -> Tensor:
         """``[len(ranks), U]`` fp32: the ``(k + 1)``-th largest of the values held, or -inf if there are fewer."""
+
+    def sift(self, acts: Tensor, bound: Tensor, peak_bound: Tensor) -> tuple[Candidates, Peaks]:
+        """The candidates of a batch ``[N, U, h, w]``, and its maps' peaks.
+
+        Args:
+            acts: any strides, ``U * h * w`` below ``2**31``.
+            bound: ``[U]`` fp32, of the candidates. Under -inf all of a unit's values are some.
+            peak_bound: ``[U]`` fp32, of the peaks.
+        """
+
+    def prune(self, candidates: Candidates, bound: Tensor) -> Candidates:
+        """Those candidates that are some under a higher bound too."""
+
+    def spread(self, candidates: Candidates) -> Tensor:
+        """``[N, U, h, w]``, contiguous: the candidates' values, and the lowest finite value everywhere else."""
 
 
 def _load(module: str) -> Callable[[], Backend]:

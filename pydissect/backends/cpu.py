@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import _cpu
+from ..candidates import Candidates, Peaks
 from ..cpu_level import level_cap
 from ..grids import Grid, axis_table
 from . import DTYPE_NUMBERS, CountArguments, Selection, Sums
@@ -100,6 +101,73 @@ class CpuBackend:
             result=result.data_ptr(),
         )
         return result
+
+    def sift(self, acts: Tensor, bound: Tensor, peak_bound: Tensor) -> tuple[Candidates, Peaks]:
+        """The candidates of a batch, and its maps' peaks."""
+        shape = (acts.shape[0], acts.shape[1], acts.shape[2], acts.shape[3])
+        _bits, wanted = _wanted(shape)
+        counts = torch.empty(shape[0], dtype=torch.int64)
+        peaks = Peaks(torch.empty(shape[:2]), torch.empty(shape[:2], dtype=torch.int32))
+        threads, source = torch.get_num_threads(), _acts(acts)
+        _cpu.sift(
+            acts=source,
+            bound=bound.data_ptr(),
+            peak_bound=peak_bound.data_ptr(),
+            threads=threads,
+            level_cap=level_cap(),
+            wanted=wanted,
+            counts=counts.data_ptr(),
+            peaks=peaks.values.data_ptr(),
+            peak_places=peaks.places.data_ptr(),
+        )
+        candidates = _empty_candidates(shape, counts, acts.dtype)
+        offsets, places, values = (tensor.data_ptr() for tensor in candidates.tensors())
+        _cpu.gather(acts=source, wanted=wanted, offsets=offsets, threads=threads, places=places, values=values)
+        return candidates, peaks
+
+    def prune(self, candidates: Candidates, bound: Tensor) -> Candidates:
+        """Those candidates that are some under a higher bound too."""
+        _bits, wanted = _wanted(candidates.shape)
+        counts = torch.empty(candidates.shape[0], dtype=torch.int64)
+        threads, source = torch.get_num_threads(), _candidates(candidates)
+        _cpu.mark(candidates=source, bound=bound.data_ptr(), threads=threads, wanted=wanted, counts=counts.data_ptr())
+        kept = _empty_candidates(candidates.shape, counts, candidates.values.dtype)
+        offsets, places, values = (tensor.data_ptr() for tensor in kept.tensors())
+        _cpu.keep(candidates=source, wanted=wanted, offsets=offsets, threads=threads, places=places, values=values)
+        return kept
+
+    def spread(self, candidates: Candidates) -> Tensor:
+        """``[N, U, h, w]``, contiguous: the candidates' values, and the lowest finite value everywhere else."""
+        images, units, h, w = candidates.shape
+        acts = torch.empty(candidates.shape, dtype=candidates.values.dtype)
+        _cpu.spread(
+            candidates=_candidates(candidates),
+            images=images,
+            image_values=units * h * w,
+            threads=torch.get_num_threads(),
+            acts=acts.data_ptr(),
+        )
+        return acts
+
+
+def _wanted(shape: tuple[int, int, int, int]) -> tuple[Tensor, _cpu.Wanted]:
+    """Memory for the bits of what is wanted, to be kept, and the kernels' view of it."""
+    images, units, h, w = shape
+    bits = torch.empty((images, _cpu.Wanted.words(units, h, w)), dtype=torch.int64)
+    return bits, _cpu.Wanted(bits.data_ptr(), shape)
+
+
+def _empty_candidates(shape: tuple[int, int, int, int], counts: Tensor, dtype: torch.dtype) -> Candidates:
+    """Room for so many candidates an image."""
+    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=offsets[1:])
+    total = int(offsets[-1])
+    return Candidates(shape, offsets, torch.empty(total, dtype=torch.int32), torch.empty(total, dtype=dtype))
+
+
+def _candidates(candidates: Candidates) -> _cpu.Candidates:
+    offsets, places, values = (tensor.data_ptr() for tensor in candidates.tensors())
+    return _cpu.Candidates(offsets, places, values, DTYPE_NUMBERS[candidates.values.dtype])
 
 
 BACKEND = CpuBackend()

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import NO_IMAGE, CountArguments, Sums
 from .cuda_launch import OTHER_DEVICE, Limits, count_launch
 from .gpu_select import TorchSelection
+from .torch_sift import TorchSifting
 
 _NOT_BUILT = (
     "its extension is not built; with the CUDA toolkit (nvcc) at hand, install pydissect from source with "
@@ -39,7 +40,7 @@ def _limits(index: int) -> Limits:
     return Limits(limits.shared_bytes_a_block, limits.shared_bytes, limits.multiprocessors)
 
 
-class CudaBackend(TorchSelection):
+class CudaBackend(TorchSelection, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cuda"

@@ -17,6 +17,7 @@ from .. import _cpu
 from . import NO_IMAGE, CountArguments, Sums
 from .cuda_launch import OTHER_DEVICE, THREADS, Limits, count_launch
 from .gpu_select import TorchSelection
+from .torch_sift import TorchSifting
 
 _PACKAGE = Path(__file__).parents[1]
 _DTYPES = ("f32", "f16", "bf16")
@@ -82,7 +83,7 @@ def _kernel(index: int, number: int) -> Any:
         return module.get_function(names[number])
 
 
-class CupyBackend(TorchSelection):
+class CupyBackend(TorchSelection, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cupy"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import reference
 from . import NO_IMAGE, CountArguments, Selection, Sums
+from .torch_sift import TorchSifting
 
 
 def first_nonfinite(acts: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def first_nan(acts: Tensor) -> Tensor:
     return torch.where(maps, places, NO_IMAGE).amin() if len(maps) else torch.tensor(NO_IMAGE, device=acts.device)
 
 
-class ReferenceBackend:
+class ReferenceBackend(TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "reference"

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..grids import AxisTable, Grid, axis_table
 from . import NO_IMAGE, CountArguments, Sums
 from .gpu_select import TorchSelection
+from .torch_sift import TorchSifting
 
 _WORD = 32  # pixels a word, see kernels/count.py
 _LEAST_CAPABILITY = (8, 0)
@@ -146,7 +147,7 @@ def _programs(device: torch.device) -> int:
     return COUNT_PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
 
 
-class TritonBackend(TorchSelection):
+class TritonBackend(TorchSelection, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "triton"

@@ -56,6 +56,7 @@ def capture_layers(
             limit=max(needed.values()),
             batch_size=BATCH_SIZE,
             workers=default_workers(),
+            image_cache=False,
             progress=progress,
         )
         done = 0

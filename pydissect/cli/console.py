@@ -133,13 +133,13 @@ def progress_bar(unit: str = "images") -> Iterator[Report]:
         # Of each stage, its task and what was done by its first report, from which its time is taken.
         tasks: dict[str, tuple[TaskID, int]] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=total, rate=""), done
             task, first = tasks[stage]
             elapsed = progress.tasks[task].elapsed or 0.0
             speed = (done - first) / elapsed if done > first else 0.0
             rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
-            progress.update(task, completed=done, rate=rate)
+            progress.update(task, completed=done, total=total, rate=rate)
 
         yield report

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from rich.text import Text
 from ..backends import backend_names
 from ..broden import Broden
 from ..dissection import check_output
-from ..errors import InputError
 from ..grids import parse_grid
 from ..models import sha256_file
 from ..normalize import Normalization
 from ..parallel import default_workers
-from ..pipeline import BATCH_SIZE, DTYPES, dissect
+from ..passes import DTYPES
+from ..pipeline import BATCH_SIZE, TOP_IMAGES, dissect
 from ..scores import IOU_THRESHOLD
+from .bytes import Bytes, show_bytes
 from .console import Command, out, plain, progress_bar
 from .model_options import model_options, open_model
 from .tables import layer_tables
@@ -56,10 +58,12 @@ from .tables import layer_tables
 )
 @click.option(
     "--quantile",
-    default="0.005",
-    show_default=True,
+    "quantiles",
+    default=["0.005"],
+    show_default="0.005",
+    multiple=True,
     metavar="Q",
-    help="Share of a unit's activations that lie above its threshold.",
+    help="Share of a unit's activations that lie above its threshold; of several, each layer has a result at each.",
 )
 @click.option(
     "--iou-threshold",
@@ -100,6 +104,34 @@ from .tables import layer_tables
 )
 @click.option("--split", default="all", show_default=True, metavar="SPLIT", help="all, train or val.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images only.")
+@click.option(
+    "--top-images",
+    type=click.IntRange(0),
+    default=TOP_IMAGES,
+    show_default=True,
+    metavar="N",
+    help="Images to list for each unit, those that excite it most.",
+)
+@click.option("--per-image", is_flag=True, help="Write each image's own areas and intersections too, as Parquet.")
+@click.option(
+    "--memory",
+    type=Bytes(),
+    metavar="SIZE",
+    help="Memory for the activations that are kept until the thresholds are known, such as 2GB; what is beyond it "
+    "goes to a temporary file.  [default: a quarter of the machine's]",
+)
+@click.option(
+    "--passes",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="2 runs the network twice and keeps no activations; the results are the same.",
+)
+@click.option(
+    "--image-cache/--no-image-cache",
+    default=True,
+    help="Keep the decoded pictures in the cache for the next time.  [default: yes]",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -156,7 +188,7 @@ def dissect_command(
     unsafe_weights: bool,
     layers: tuple[str, ...],
     output: Path,
-    quantile: str,
+    quantiles: tuple[str, ...],
     iou_threshold: float,
     union: str,
     grid: str,
@@ -164,6 +196,11 @@ def dissect_command(
     input_size: int | None,
     split: str,
     limit: int | None,
+    top_images: int,
+    per_image: bool,
+    memory: int | None,
+    passes: int,
+    image_cache: bool,
     batch_size: int,
     workers: int | None,
     threads: int | None,
@@ -193,13 +230,18 @@ def dissect_command(
             network,
             dataset,
             layers,
-            quantile=_number(quantile),
+            quantile=list(quantiles) if len(quantiles) > 1 else quantiles[0],
             iou_threshold=iou_threshold,
             union=union,
             grid=parse_grid(grid, size),
             normalize=normalize,
             input_size=size,
             limit=limit,
+            passes=passes,
+            memory=memory,
+            top_images=top_images,
+            per_image=per_image,
+            image_cache=image_cache,
             batch_size=batch_size,
             workers=default_workers() if workers is None else workers,
             device=device,
@@ -226,20 +268,30 @@ def dissect_command(
     console.print(
         Text(
             f"{facts['images']:,} images, normalize {normalization}, {facts['memory_format']}, backend "
-            f"{facts['backend']}, {seconds:.1f} s\nresults: {plain(output)}/layers/*/units.csv"
+            f"{facts['backend']}, {seconds:.1f} s\n{_memory_line(facts)}\n"
+            f"results: {plain(output)}/layers/*/units.csv"
         ),
         soft_wrap=True,
     )
+
+
+_BOUNDS = {
+    "exact": "a few activations in a hundred",
+    "limit": "the limit bounds the number of images, so a few activations in a hundred",
+    "none": "the number of images was not known, so all activations",
+}
+
+
+def _memory_line(facts: Mapping[str, Any]) -> str:
+    """What a run has kept, and the most memory that it took."""
+    peak, kept = f"peak memory {show_bytes(facts['peak_memory'])}", facts["candidates"]
+    if kept is None:
+        return peak
+    spilled = f", {show_bytes(kept['spilled'])} in a temporary file" if kept["spilled"] else ""
+    return f"kept {_BOUNDS[kept['bound']]}: {show_bytes(kept['peak'])} in memory{spilled}; {peak}"
 
 
 def _plain_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain_value(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {text!r}") from None

@@ -1,0 +1,303 @@
+"""The passes of a dissection over its data: one that keeps what can still matter, or two that keep nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .backends import choose_backend
+from .candidate_store import CandidateStore
+from .capture import LayerCapture
+from .counts import check_union
+from .dissection import LayerDissection
+from .errors import InputError
+from .grids import Grid
+from .mask_feed import MaskFeed
+from .masks import PackedMasks
+from .nonfinite import check_policy
+from .one_pass import OnePass
+from .per_image import PerImageCounts, check_parquet
+from .progress import Progress
+from .sources import Source
+from .tally import Tally
+from .thresholds import Quantiles, ThresholdFinder, check_quantile
+from .top_images import TopImages
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is computed of the activations; checked.
+
+    Raises:
+        InputError: one is wrong.
+    """
+
+    quantile: Quantiles
+    iou_threshold: float
+    union: str
+    grid: Grid
+    dtype: str
+    nonfinite: str
+    backend: str
+    top_images: int
+    per_image: bool
+
+    def __post_init__(self) -> None:
+        quantiles, _ = check_quantile(self.quantile)
+        if len(set(map(str, quantiles))) < len(quantiles):
+            raise InputError(f"quantile: expected each once, found {', '.join(map(str, quantiles))}")
+        if not 0 <= self.iou_threshold <= 1:
+            raise InputError(f"iou_threshold: expected a number from 0 to 1, found {self.iou_threshold!r}")
+        check_union(self.union)
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
+        check_policy(self.nonfinite)
+        if self.per_image:
+            check_parquet("per_image")
+
+
+class Found(NamedTuple):
+    """What a pass has found of a layer before it is counted: its thresholds, and its units' top images."""
+
+    thresholds: Tensor
+    top: TopImages
+
+
+class Passes:
+    """The passes over a source's images.
+
+    Args:
+        source: of images and masks.
+        names: of the layers.
+        settings: of what is computed.
+        device: of the model and the counting.
+        memory_format: of the images.
+        progress: told of every batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        names: Sequence[str],
+        settings: Settings,
+        device: torch.device,
+        memory_format: torch.memory_format,
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._names = names
+        self._settings = settings
+        self._device = device
+        self._memory_format = memory_format
+        self._progress = progress
+
+    def precision(self) -> torch.autocast:
+        """That in which the model runs. It alone: nothing of what is counted may be rounded."""
+        dtype = DTYPES[self._settings.dtype]
+        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
+
+    def example(self) -> Tensor:
+        """The first image, for the capture to try the model on."""
+        return self._prepare(self._source.example())
+
+    def keep(self, capture: LayerCapture, store: CandidateStore) -> tuple[dict[str, OnePass], list[PackedMasks]]:
+        """The only pass: what is kept of each layer's activations, and the masks of each batch.
+
+        Raises:
+            InputError: a non-finite activation, or no room for what must be kept.
+        """
+        settings, most = self._settings, self._source.most_images
+        ones = {}
+        for name in self._names:
+            _, h, w = capture.shapes[name]
+            ones[name] = OnePass(
+                None if most is None else most * h * w,
+                settings.quantile,
+                at_most=self._source.num_images is None,
+                top_images=settings.top_images,
+                store=store,
+                layer=name,
+                backend=settings.backend,
+            )
+        kept = []
+        for acts, masks in self._batches(capture, "running the model"):
+            for name, one in ones.items():
+                one.update(acts[name])
+                self._check_batch(name, one.finder)
+            kept.append(masks)
+        for name, one in ones.items():
+            one.thresholds()
+            self._check_all(name, one.finder)
+        return ones, [self._source.settled(masks) for masks in kept]
+
+    def count_kept(
+        self, capture: LayerCapture, ones: Mapping[str, OnePass], masks: Sequence[PackedMasks]
+    ) -> dict[str, LayerDissection]:
+        """Counts what the only pass has kept."""
+        counting = self._counting({name: _found(one) for name, one in ones.items()})
+        feed = MaskFeed(self._device)
+        total, done = self._source.num_images, 0
+        replays = {name: one.replay() for name, one in ones.items()}
+        self._progress("counting", done, total)
+        for batch in masks:
+            feed.send(batch)
+            on_device = feed.take()
+            for name, replay in replays.items():
+                for begin, end, acts in _of_batch(replay, len(batch)):
+                    counting.add(name, acts.to(self._device), on_device[begin:end], done + begin)
+            counting.add_masks(batch)
+            batch.release()
+            done += len(batch)
+            self._progress("counting", done, total)
+        return counting.results(capture)
+
+    def thresholds(self, capture: LayerCapture) -> dict[str, Found]:
+        """The first of two passes."""
+        settings, images = self._settings, self._source.num_images
+        assert images is not None
+        finders, tops = {}, {}
+        for name in self._names:
+            units, h, w = capture.shapes[name]
+            finders[name] = ThresholdFinder(images * h * w, settings.quantile, backend=settings.backend)
+            tops[name] = TopImages(settings.top_images, units)
+        backend, done = choose_backend(settings.backend, self._device), 0
+        for acts, masks in self._batches(capture, "finding thresholds"):
+            for name, finder in finders.items():
+                finder.update(acts[name])
+                self._check_batch(name, finder)
+                bound = tops[name].bound().to(self._device)
+                _, peaks = backend.sift(acts[name], torch.full_like(bound, torch.inf), bound)
+                tops[name].update(peaks, done)
+            done += len(masks)
+        for name, finder in finders.items():
+            self._check_all(name, finder)
+        return {name: Found(finder.compute(), tops[name]) for name, finder in finders.items()}
+
+    def count(self, capture: LayerCapture, found: Mapping[str, Found]) -> dict[str, LayerDissection]:
+        """The second of two passes."""
+        counting, done = self._counting(found), 0
+        feed = MaskFeed(self._device)
+        for acts, masks in self._batches(capture, "counting", feed):
+            counting.add_masks(masks)
+            on_device = feed.take()
+            for name in self._names:
+                counting.add(name, acts[name], on_device, done)
+            done += len(masks)
+        return counting.results(capture)
+
+    def _counting(self, found: Mapping[str, Found]) -> "_Counting":
+        return _Counting(self._source, self._settings, found)
+
+    def _batches(
+        self, capture: LayerCapture, stage: str, feed: MaskFeed | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], PackedMasks]]:
+        """Activations of each layer, and the masks as the source has them, which also go to the feed."""
+        done, total = 0, self._source.most_images
+        self._progress(stage, done, total)
+        for images, masks in self._source.batches():
+            if feed is not None:
+                feed.send(masks)
+            with self.precision():
+                acts = capture(self._prepare(images))
+            yield acts, masks
+            masks.release()
+            done += len(images)
+            self._progress(stage, done, total)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        return images.to(self._device, non_blocking=True).contiguous(memory_format=self._memory_format)
+
+    def _check_batch(self, layer: str, finder: ThresholdFinder | None) -> None:
+        # On a GPU the check would wait for the device at every batch.
+        if self._device.type == "cpu":
+            self._check_all(layer, finder)
+
+    def _check_all(self, layer: str, finder: ThresholdFinder | None) -> None:
+        if self._settings.nonfinite == "off" or finder is None:
+            return
+        first = finder.first_nonfinite()
+        if first is not None:
+            image, unit = first
+            raise InputError(
+                f"layer {layer!r}: unit {unit} has a non-finite activation (NaN, infinite or of magnitude 2^126 or "
+                f"more) on image {self._source.image_name(image)}; nonfinite 'off' counts such values as off"
+            )
+
+
+def _found(one: OnePass) -> Found:
+    assert one.top is not None
+    return Found(one.thresholds(), one.top)
+
+
+def _of_batch(replay: Iterator[tuple[int, Tensor]], images: int) -> Iterator[tuple[int, int, Tensor]]:
+    """What a replay has of the next so many images: first and last image of the batch, and activations."""
+    done = 0
+    while done < images:
+        _, acts = next(replay)
+        yield done, done + len(acts), acts
+        done += len(acts)
+
+
+class _Counting:
+    """The counts of all layers."""
+
+    def __init__(self, source: Source, settings: Settings, found: Mapping[str, Found]) -> None:
+        self._source = source
+        self._settings = settings
+        self._found = found
+        self._tallies = {
+            name: Tally(
+                layer.thresholds,
+                len(source.concepts),
+                source.categories,
+                grid=settings.grid,
+                nonfinite=settings.nonfinite,
+                backend=settings.backend,
+            )
+            for name, layer in found.items()
+        }
+        self._per_image = {
+            name: PerImageCounts(layer.thresholds, settings.grid, settings.backend)
+            for name, layer in found.items()
+            if settings.per_image
+        }
+        self._concept_images = torch.zeros(len(source.concepts), dtype=torch.int64)
+
+    def add(self, layer: str, acts: Tensor, masks: PackedMasks, first_image: int) -> None:
+        """Counts a batch of a layer."""
+        self._tallies[layer].update(acts, masks)
+        if layer in self._per_image:
+            self._per_image[layer].update(acts, masks, first_image)
+
+    def add_masks(self, masks: PackedMasks) -> None:
+        """Counts a batch's images that carry each concept."""
+        self._concept_images += masks.concept_images().cpu()
+
+    def results(self, capture: LayerCapture) -> dict[str, LayerDissection]:
+        """The result of each layer; of several quantiles, of each layer at each."""
+        quantiles, several = check_quantile(self._settings.quantile)
+        results = {}
+        for name, (thresholds, top) in self._found.items():
+            _, h, w = capture.shapes[name]
+            counts = self._tallies[name].to("cpu").compute()
+            per_image = self._per_image.get(name)
+            for level, quantile in enumerate(quantiles):
+                at = f"{name}@{quantile}" if several else name
+                results[at] = LayerDissection(
+                    layer=at,
+                    map_size=(h, w),
+                    thresholds=(thresholds[level] if several else thresholds).cpu(),
+                    counts=counts.level(level) if several else counts,
+                    concept_images=self._concept_images,
+                    concepts=self._source.concepts,
+                    union=self._settings.union,
+                    iou_threshold=self._settings.iou_threshold,
+                    top=top,
+                    per_image=per_image.level(level) if per_image is not None else None,
+                    image_name=self._source.image_name,
+                )
+        return results
