@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -48,7 +49,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         quantiles, _ = check_quantile(self.quantile)
-        if len(set(map(str, quantiles))) < len(quantiles):
+        if len({Fraction(str(value)) for value in quantiles}) < len(quantiles):
             raise InputError(f"quantile: expected each once, found {', '.join(map(str, quantiles))}")
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold: expected a number from 0 to 1, found {self.iou_threshold!r}")

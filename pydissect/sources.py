@@ -209,7 +209,10 @@ class IterableSource:
 
     def example(self) -> Tensor:
         """The first image, ``[1, 3, H, W]``, as the model takes it."""
-        return next(raw_batches(self._data, self._limit))[0][:1]
+        first = next(raw_batches(self._data, self._limit), None)
+        if first is None:
+            raise self._changed("0")
+        return first[0][:1]
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
@@ -221,10 +224,13 @@ class IterableSource:
             yield images, packed_batch(images, masks, self.categories, len(self.concepts))
         if found != self.num_images:
             more = " or more" if found > self.num_images else ""
-            raise InputError(
-                f"data: expected {self.num_images} images as in the first iteration, found {found}{more}; "
-                "every iteration must give the same batches"
-            )
+            raise self._changed(f"{found}{more}")
+
+    def _changed(self, found: str) -> InputError:
+        return InputError(
+            f"data: expected {self.num_images} images as in the first iteration, found {found}; "
+            "every iteration must give the same batches"
+        )
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""

@@ -302,7 +302,7 @@ def test_nan_activations_may_be_off(bench: Bench):
 # --- arguments ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("quantile", ["0", "1", "-0.1", "1.5", "nan", "inf", "0.5%", "1/200", ""])
+@pytest.mark.parametrize("quantile", ["0", "1", "-0.1", "1.5", "nan", "inf", "0.5%", ""])
 def test_quantile_outside(bench: Bench, quantile: str):
     bench.data.write()
     arguments = bench.command("--quantile", quantile)
@@ -545,9 +545,9 @@ def test_ctrl_c_in_the_middle_of_a_run(bench: Bench):
     bench.data.write()
     running = bench.folder / "running"
     arguments = bench.command("--batch-size", 2, factory="slow", layer="wait")
-    # The first pass is the capture's trial; the third batch is in the middle of finding thresholds.
+    # The first pass is the capture's trial; the third batch is in the middle of the data.
     interrupted(bench, arguments, lambda: running.exists() and len(running.read_text()) >= 3)
-    # 30 batches in each of two passes: it did not wait for them.
+    # Of 30 batches: it did not wait for them.
     assert len(running.read_text()) < 30
 
 

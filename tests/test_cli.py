@@ -52,7 +52,8 @@ def command(builder: BrodenBuilder, *more: object, layers: tuple[str, ...] = ("m
     arguments: list[object] = ["dissect", "--data", builder.folder, "--model", f"{root / 'models.py'}:net"]
     for layer in layers:
         arguments += ["--layer", layer]
-    return [*arguments, "--out", root / "results" / "out", "--quantile", "0.1", "--normalize", "none", *more]
+    quantile = [] if "--quantile" in more else ["--quantile", "0.1"]
+    return [*arguments, "--out", root / "results" / "out", *quantile, "--normalize", "none", *more]
 
 
 def rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -117,7 +118,7 @@ def test_every_file_of_a_dissection(builder: BrodenBuilder, union: str):
     assert said(result.stderr) == []
     assert snapshot(builder.folder) == before
     out = builder.folder.parent / "results" / "out"
-    files = {"units.csv", "concepts.csv", "counts.safetensors"}
+    files = {"units.csv", "concepts.csv", "top_images.csv", "counts.safetensors"}
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
         "run.json",
         *(f"layers/{layer}/{name}" for layer in layers for name in files),
@@ -204,7 +205,7 @@ def run_file_is_right(builder: BrodenBuilder, found: dict, union: str, layers: t
     assert arguments["data"] == str(builder.folder)
     assert arguments["model"] == f"{root / 'models.py'}:net"
     assert arguments["layers"] == list(layers)
-    assert (arguments["quantile"], arguments["union"], arguments["limit"]) == ("0.1", union, None)
+    assert (arguments["quantile"], arguments["union"], arguments["limit"]) == (["0.1"], union, None)
     assert "debug" not in arguments
     assert found["dataset"] == {
         "folder": str(builder.folder),
@@ -226,7 +227,7 @@ def run_file_is_right(builder: BrodenBuilder, found: dict, union: str, layers: t
     }
     assert (found["device"], found["backend"]) == ("cpu", "cpu")
     assert found["versions"]["torch"] == torch.__version__
-    assert set(found["seconds"]) == {"masks", "thresholds", "counting", "total"}
+    assert set(found["seconds"]) == {"masks", "model", "counting", "total"}
     return True
 
 
@@ -398,7 +399,7 @@ def test_summary(builder: BrodenBuilder):
 
 def test_progress_has_every_stage(builder: BrodenBuilder):
     lines = [line for line in run(*command(builder)).stderr.splitlines() if line.strip()]
-    assert [line.split("  ")[0].split(" ━")[0] for line in lines] == ["packing masks", "finding thresholds", "counting"]
+    assert [line.split("  ")[0].split(" ━")[0] for line in lines] == ["packing masks", "running the model", "counting"]
     for line in lines:
         assert "9/9" in line
         assert "images/s" in line
@@ -555,7 +556,8 @@ def test_the_example_of_dissect_uses_options_that_exist():
     assert {
         *("--data", "--model", "--weights", "--layer", "--out", "--quantile", "--iou-threshold", "--union", "--grid"),
         *("--normalize", "--input-size", "--split", "--limit", "--batch-size", "--workers", "--threads", "--device"),
-        *("--dtype", "--backend", "--nonfinite", "--overwrite", "--unsafe-weights", "--debug"),
+        *("--dtype", "--backend", "--nonfinite", "--overwrite", "--unsafe-weights", "--debug", "--top-images"),
+        *("--per-image", "--memory", "--passes", "--image-cache"),
     } == known
 
 

@@ -352,7 +352,7 @@ def test_parameters_need_no_gradient_and_get_none():
 def test_progress():
     calls: list[tuple[str, int, int]] = []
     dissect(net(), batches(images(), masks(), 5), "mix", quantile=QUANTILE, progress=lambda *call: calls.append(call))
-    assert calls == [(stage, done, 12) for stage in ("finding thresholds", "counting") for done in (0, 5, 10, 12)]
+    assert calls == [(stage, done, 12) for stage in ("running the model", "counting") for done in (0, 5, 10, 12)]
 
 
 def test_run_facts():
@@ -360,7 +360,7 @@ def test_run_facts():
     assert (run["images"], run["concepts"], run["categories"]) == (12, 4, ["concept"])
     assert run["layers"] == {"mix": [UNITS, 4, 6]}
     assert run["settings"] | {"quantile": QUANTILE, "union": "all", "grid": "half_pixel"} == run["settings"]
-    assert set(run["seconds"]) == {"masks", "thresholds", "counting"}
+    assert set(run["seconds"]) == {"masks", "model", "counting"}
     assert run["versions"]["pydissect"] == pydissect.__version__
     assert run["versions"]["torch"] == torch.__version__
 
@@ -423,7 +423,7 @@ def test_broden_progress(broden: Broden):
     model = nn.Sequential(OrderedDict(mix=Mix(2)))
     dissect(model, broden, "mix", quantile=0.2, batch_size=2, progress=lambda *call: calls.append(call))
     packing = [("packing masks", done, 3) for done in (0, 1, 2, 3)]
-    assert calls == packing + [(stage, done, 3) for stage in ("finding thresholds", "counting") for done in (0, 2, 3)]
+    assert calls == packing + [(stage, done, 3) for stage in ("running the model", "counting") for done in (0, 2, 3)]
 
 
 # --- non-finite activations -----------------------------------------------------------------------------
@@ -500,7 +500,11 @@ class Growing:
         ({"quantile": 0}, "quantile: .* found 0"),
         ({"quantile": 1.0}, "quantile: .* found 1.0"),
         ({"quantile": math.nan}, "quantile: .* found nan"),
-        ({"quantile": [0.1, 0.2]}, r"quantile: expected one number, found \[0.1, 0.2\]"),
+        ({"quantile": [0.1, 0.2, 0.1]}, r"quantile: expected each once, found 0.1, 0.2, 0.1"),
+        ({"quantile": [0.1, 2]}, "quantile: .* found 2"),
+        ({"passes": 3}, "passes: expected 1 or 2, found 3"),
+        ({"memory": -1}, "memory: .* found -1"),
+        ({"top_images": -1}, "top_images: .* found -1"),
         ({"iou_threshold": 1.5}, "iou_threshold: .* found 1.5"),
         ({"iou_threshold": math.nan}, "iou_threshold: .* found nan"),
         ({"union": "some"}, "union: .* found 'some'"),
@@ -515,10 +519,10 @@ class Growing:
         ({"layers": "mux"}, "layer 'mux': .* did you mean 'mix'"),
         ({"layers": []}, "layers: .* found none"),
         ({"layers": ["mix", "mix"]}, "layer 'mix': .* twice"),
-        ({"data": iter(good())}, "data: .* several times, found list_iterator"),
-        ({"data": (batch for batch in good())}, "data: .* several times, found generator"),
-        ({"data": Once()}, "data: expected 12 images .* found 0"),
-        ({"data": Growing()}, "data: expected 5 images .* found 10"),
+        ({"passes": 2, "data": iter(good())}, "data: .* several times, found list_iterator"),
+        ({"passes": 2, "data": (batch for batch in good())}, "data: .* several times, found generator"),
+        ({"passes": 2, "data": Once()}, "data: expected 12 images .* found 0"),
+        ({"passes": 2, "data": Growing()}, "data: expected 5 images .* found 10"),
         ({"data": []}, "data: .* found none"),
         ({"data": 5}, "data: .* found int"),
         ({"data": images()}, "data: .*found"),

@@ -58,7 +58,6 @@ from .tables import layer_tables
 )
 @click.option(
     "--quantile",
-    "quantiles",
     default=["0.005"],
     show_default="0.005",
     multiple=True,
@@ -188,7 +187,7 @@ def dissect_command(
     unsafe_weights: bool,
     layers: tuple[str, ...],
     output: Path,
-    quantiles: tuple[str, ...],
+    quantile: tuple[str, ...],
     iou_threshold: float,
     union: str,
     grid: str,
@@ -230,7 +229,7 @@ def dissect_command(
             network,
             dataset,
             layers,
-            quantile=list(quantiles) if len(quantiles) > 1 else quantiles[0],
+            quantile=list(quantile) if len(quantile) > 1 else quantile[0],
             iou_threshold=iou_threshold,
             union=union,
             grid=parse_grid(grid, size),
