@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,7 @@ class CandidateStore:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, prefix="pydissect-")  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
             for entry in entries:
                 if self.held <= self.memory // 2:
                     break

@@ -23,7 +23,7 @@ from .top_images import TopImages
 
 _GROWTH = 1.5  # of what was left by the last time that candidates were dropped, until the next
 _LEAST_BYTES = 2**23  # below which nothing is dropped
-_REPLAY_BYTES = 2**22  # of activations at a time: a processor's caches hold them
+_REPLAY_BYTES = 2**24  # of activations at a time: few enough for a large cache, enough for many threads
 _MOST_VALUES = 2**31  # of an image: places are numbered in 32 bits
 
 

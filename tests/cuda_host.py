@@ -16,6 +16,7 @@ from torch import Tensor
 from pydissect.backends import NO_IMAGE, CountArguments, Sums
 from pydissect.backends.cuda_launch import Launch, Limits, count_launch
 from pydissect.backends.gpu_select import TorchSelection
+from pydissect.backends.torch_sift import TorchSifting
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +50,7 @@ def extension() -> ModuleType:
 
 
 @dataclass(frozen=True)
-class CudaHost(TorchSelection):
+class CudaHost(TorchSelection, TorchSifting):
     """See :class:`pydissect.backends.Backend`. Blocks have few threads here, since the host runs them one by one."""
 
     limits: Limits = LIMITS
