@@ -9,7 +9,15 @@ from click.testing import CliRunner, Result
 
 from pydissect.cli import main
 
-PROGRESS = ("packing masks", "running the model", "finding thresholds", "counting", "checking", "drawing", "running network")
+PROGRESS = (
+    "packing masks",
+    "running the model",
+    "finding thresholds",
+    "counting",
+    "checking",
+    "drawing",
+    "running network",
+)
 
 # Nothing here rounds differently in another batch: pooling of four, and products and sums pixel by pixel.
 MODELS = '''

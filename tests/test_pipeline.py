@@ -365,6 +365,97 @@ def test_run_facts():
     assert run["versions"]["torch"] == torch.__version__
 
 
+# --- one pass and two -----------------------------------------------------------------------------------
+
+
+def assert_same(one: pydissect.LayerDissection, other: pydissect.LayerDissection) -> None:
+    assert torch.equal(one.thresholds, other.thresholds)
+    for name in ("intersection", "unit_area", "unit_area_all", "concept_area"):
+        assert torch.equal(getattr(one.counts, name), getattr(other.counts, name))
+    assert torch.equal(one.concept_images, other.concept_images)
+    for name in ("values", "images", "places"):
+        assert torch.equal(getattr(one.top, name), getattr(other.top, name))
+    assert one.concepts == other.concepts
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "limit"])
+@pytest.mark.parametrize("memory", [None, 0])
+def test_one_pass_equals_two(kind: str, memory: int | None):
+    data = batches(images(), label_maps(), 5)
+    two = dissect(net(relu=nn.ReLU()), data, ["mix", "relu"], quantile=QUANTILE, passes=2)
+    stream = data if kind == "list" else (batch for batch in data)
+    limit = 20 if kind == "limit" else None
+    one = dissect(net(relu=nn.ReLU()), stream, ["mix", "relu"], quantile=QUANTILE, memory=memory, limit=limit)
+    for layer in ("mix", "relu"):
+        assert_same(one[layer], two[layer])
+    assert one.run["images"] == two.run["images"] == IMAGES
+    assert one.run["candidates"]["bound"] == {"list": "exact", "generator": "none", "limit": "limit"}[kind]
+    assert (one.run["candidates"]["spilled"] > 0) == (memory == 0)
+    assert two.run["candidates"] is None
+
+
+def test_a_limit_below_the_number_of_images():
+    data = batches(images(), masks(), 5)
+    one = dissect(net(), iter(data), "mix", quantile=QUANTILE, limit=7)
+    assert_same(one["mix"], dissect(net(), data, "mix", quantile=QUANTILE, limit=7, passes=2)["mix"])
+    assert one.run["images"] == 7
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_several_quantiles(passes: int):
+    data = batches(images(), masks(), 5)
+    found = dissect(net(), data, "mix", quantile=["0.05", 0.2], passes=passes)
+    assert list(found) == ["mix@0.05", "mix@0.2"]
+    for quantile in (0.05, 0.2):
+        each = found[f"mix@{quantile}"]
+        assert_equal(each, expected(Mix(4)(images()), masks(), *SINGLE, quantile=quantile))
+        assert_same(each, dissect(net(), data, "mix", quantile=quantile, passes=passes)["mix"])
+    assert found.run["settings"]["quantile"] == [0.05, 0.2]
+
+
+def test_top_images_and_where():
+    acts = Mix(4)(images()).flatten(2)
+    top = dissect(net(), batches(images(), masks(), 5), "mix", top_images=4)["mix"]
+    rows = top.top_image_rows()
+    assert [(row["unit"], row["rank"]) for row in rows] == [(u, rank) for u in range(UNITS) for rank in range(1, 5)]
+    for row in rows:
+        values = acts[:, row["unit"]].max(1).values
+        assert row["image"] == int(values.argsort(descending=True)[row["rank"] - 1])
+        assert float(row["activation"]) == pytest.approx(float(values[row["image"]]), rel=1e-6)
+        assert acts[row["image"], row["unit"]].argmax() == row["y"] * 6 + row["x"]
+        assert row["name"] == f"number {row['image']}"
+
+
+def test_no_top_images(tmp_path: Path):
+    dissect(net(), batches(images(), masks(), 5), "mix", top_images=0).save(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "layers" / "mix").iterdir()} == {
+        *("units.csv", "concepts.csv", "counts.safetensors")
+    }
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_per_image_counts_add_up(passes: int, tmp_path: Path):
+    result = dissect(net(), batches(images(), masks(), 5), "mix", quantile=QUANTILE, per_image=True, passes=passes)
+    found = result["mix"]
+    assert found.per_image is not None
+    both, area = torch.zeros_like(found.counts.intersection), torch.zeros_like(found.counts.unit_area_all)
+    _, unit, concept, pixels = found.per_image.intersections.T
+    both.index_put_((unit, concept), pixels, accumulate=True)
+    _, unit, pixels = found.per_image.areas.T
+    area.index_put_((unit,), pixels, accumulate=True)
+    assert torch.equal(both, found.counts.intersection)
+    assert torch.equal(area, found.counts.unit_area_all)
+    result.save(tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "layers" / "mix").iterdir()}
+    assert {"image_areas.parquet", "image_intersections.parquet"} < names
+
+
+def test_masks_of_fewer_concepts_in_a_later_batch():
+    data = [(images()[:5], masks()[:5]), (images()[5:], masks()[5:, :3])]
+    with pytest.raises(InputError, match="masks: expected 4 concepts, found 3"):
+        dissect(net(), data, "mix")
+
+
 # --- Broden ---------------------------------------------------------------------------------------------
 
 

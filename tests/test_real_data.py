@@ -119,6 +119,27 @@ def test_all_layers_equal_the_reference_on_some_images(real: Real, monkeypatch, 
         assert torch.equal(found.labels.iou, iou.amax(1))
 
 
+def test_one_pass_that_spills_equals_two_passes(real: Real, monkeypatch, tmp_path: Path):
+    """Three layers in one run, of which two megabytes are kept in memory."""
+    monkeypatch.setenv("PYDISSECT_CACHE", str(tmp_path))
+    data = Broden(real.plain.images.parent)
+    arguments = {"normalize": "none", "limit": 96, "batch_size": BATCH}
+    two = pydissect.dissect(real.model, data, LAYERS, passes=2, **arguments)
+    one = pydissect.dissect(real.model, data, LAYERS, memory=2 * 2**20, **arguments)
+    assert one.run["candidates"]["spilled"] > 2 * 2**20
+    for layer in LAYERS:
+        assert torch.equal(one[layer].thresholds, two[layer].thresholds)
+        for name in ("intersection", "unit_area", "unit_area_all", "concept_area"):
+            assert torch.equal(getattr(one[layer].counts, name), getattr(two[layer].counts, name))
+        assert one[layer].top_image_rows() == two[layer].top_image_rows()
+
+
+def test_little_is_kept(real: Real):
+    """Of all activations of the three layers, less than a tenth at any time."""
+    dense = sum(acts.nbytes for acts in real.acts.values())
+    assert real.result.run["candidates"]["peak"] < dense / 10
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_plain_torch_finds_the_same_labels(real: Real, layer: str):
     """All labels of all 1,024 units, although F.interpolate rounds otherwise."""
