@@ -11,6 +11,7 @@ from .errors import InputError
 from .grids import ReceptiveField
 from .iou import count, fast_iou
 from .masks import PackedMasks
+from .one_pass import OnePass
 from .pipeline import dissect
 from .tally import Tally
 from .thresholds import ThresholdFinder, quantile_thresholds
@@ -24,6 +25,7 @@ __all__ = [
     "Dissection",
     "InputError",
     "LayerDissection",
+    "OnePass",
     "PackedMasks",
     "ReceptiveField",
     "Tally",
