@@ -23,6 +23,8 @@ TALLY = "tests/test_tally.py"
 CATEGORIES = "tests/test_categories.py"
 CACHE = "tests/test_mask_cache.py"
 DISASSEMBLY = "tests/test_disassembly.py"
+SIFT = "tests/test_sift.py"
+ONE_PASS = "tests/test_one_pass.py"
 CUDA_HOST = "tests/test_cuda_host.py"
 CUDA_BUILD = "tests/test_cuda_build.py"
 
@@ -324,6 +326,64 @@ FAULTS = [
     ),
     Fault("infinite-values-selected", "csrc/core/select.hpp", "if (is_nonfinite(value)) continue;", "", THRESHOLDS),
     Fault("image-of-the-batch-named", "pydissect/nonfinite.py", "place + first_image * units", "place", THRESHOLDS),
+    # --- sifting, and what is kept of one pass
+    Fault(
+        "neighbours-below-forgotten", "csrc/core/sift.hpp", "row < std::min(y + 2, h)", "row < std::min(y + 1, h)", SIFT
+    ),
+    Fault("neighbour-to-the-left-forgotten", "csrc/core/sift.hpp", "left = x - (x > 0)", "left = x", SIFT),
+    Fault(
+        "neighbour-beyond-the-word-forgotten",
+        "csrc/core/sift.hpp",
+        "of_map[first / 64 + 1] |= run >> 1 >> (63 - shift);",
+        "",
+        SIFT,
+    ),
+    Fault("equal-to-the-bound-kept", "csrc/core/sift.hpp", "!all && value > bound", "!all && value >= bound", SIFT),
+    Fault("last-of-equal-peaks", "csrc/core/sift.hpp", "if (value > peak) {", "if (value >= peak) {", SIFT),
+    Fault("kept-without-a-bound-forgotten", "csrc/core/sift.hpp", "if (all) wanted.add_map(u);", "", SIFT),
+    Fault(
+        "infinite-candidate-spreads",
+        "csrc/core/sift.hpp",
+        "value > bound[u] && !is_nonfinite(value)",
+        "value > bound[u]",
+        SIFT,
+    ),
+    Fault(
+        "candidates-place-swapped",
+        "csrc/core/sift.hpp",
+        "map[y * acts.stride_y + (place - y * wanted.w) * acts.stride_x]",
+        "map[y * acts.stride_x + (place - y * wanted.w) * acts.stride_y]",
+        SIFT,
+    ),
+    Fault("zero-for-no-candidate", "csrc/core/sift.hpp", "lowest_finite<kDtype>());", "{});", f"{SIFT} {ONE_PASS}"),
+    Fault(
+        "bound-off-by-one",
+        "pydissect/thresholds.py",
+        "self._selection.keep - 1]",
+        "self._selection.keep - 2]",
+        ONE_PASS,
+    ),
+    Fault(
+        "limit-taken-for-the-number",
+        "pydissect/one_pass.py",
+        "self.finder.shorten(self.finder.seen)",
+        "self.finder.shorten(self.finder.n_values)",
+        ONE_PASS,
+    ),
+    Fault(
+        "later-image-ranks-first",
+        "pydissect/top_images.py",
+        "images.argsort(dim=1,",
+        "(-images).argsort(dim=1,",
+        ONE_PASS,
+    ),
+    Fault(
+        "spilled-batches-read-from-the-start",
+        "pydissect/candidate_store.py",
+        "self._file.seek(entry.position)",
+        "self._file.seek(0)",
+        ONE_PASS,
+    ),
     # --- counting
     Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxPairs = 15;", "kMaxPairs = 16;", COUNT),
     Fault("sums-set-anew", "csrc/core/count.hpp", "count_bits<true>", "count_bits<false>", COUNT),
