@@ -12,6 +12,7 @@ from .grids import ReceptiveField
 from .iou import count, fast_iou
 from .masks import PackedMasks
 from .pipeline import dissect
+from .scans import scan
 from .tally import Tally
 from .thresholds import ThresholdFinder, quantile_thresholds
 
@@ -32,4 +33,5 @@ __all__ = [
     "dissect",
     "fast_iou",
     "quantile_thresholds",
+    "scan",
 ]

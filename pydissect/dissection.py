@@ -121,11 +121,15 @@ class LayerDissection:
         _write_csv(folder / "units.csv", columns, self.unit_rows())
         columns = ["index", "concept", "name", "category", "images", "pixels", "units"]
         _write_csv(folder / "concepts.csv", columns, self.concept_rows())
+        self.save_counts(folder / "counts.safetensors")
+
+    def save_counts(self, path: Path) -> None:
+        """Writes ``counts.safetensors``: the integers, the thresholds, and the names of layer and concepts."""
         metadata = {
             "layer": self.layer,
             "concepts": json.dumps([[concept.number, concept.name, concept.category] for concept in self.concepts]),
         }
-        self.counts.save(folder / "counts.safetensors", metadata, thresholds=self.thresholds)
+        self.counts.save(path, metadata, thresholds=self.thresholds)
 
 
 @dataclass(frozen=True, eq=False)

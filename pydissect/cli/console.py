@@ -140,6 +140,6 @@ def progress_bar(unit: str = "images") -> Iterator[Report]:
             elapsed = progress.tasks[task].elapsed or 0.0
             speed = (done - first) / elapsed if done > first else 0.0
             rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
-            progress.update(task, completed=done, rate=rate)
+            progress.update(task, completed=done, total=total, rate=rate)
 
         yield report
