@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from pydissect.cli import main
 
-PROGRESS = ("packing masks", "finding thresholds", "counting", "checking", "drawing", "running network")
+PROGRESS = ("packing masks", "finding thresholds", "counting", "checking", "drawing", "running network", "scanning")
 
 # Nothing here rounds differently in another batch: pooling of four, and products and sums pixel by pixel.
 MODELS = '''
