@@ -71,8 +71,8 @@ def make(folder: Path, checkpoints: int, units: int) -> None:
         result = LayerDissection("layer4", (7, 7), thresholds, counts, concept_area, names, "category", 0.04)
         templates.append((layer_table("", result), layer_facts(result)))
 
-    settings = Settings()
     dataset = Broden(folder / "data")
+    settings = Settings(input_size=dataset.image_size)
     plan = Plan(scan, settings, dataset)
     found = finder(folder / PATTERN, None, MODEL, ["layer4"])()
     for number, entry in enumerate(plan.with_keys(plan.add(found)), start=1):

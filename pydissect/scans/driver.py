@@ -104,14 +104,16 @@ def scan(
     _check_number("retries", retries, 0)
     _check_number("poll", poll, 0)
     _check_number("idle_exit", idle_exit, 0)
-    size = settings.pop("input_size", None)
+    dataset = data if isinstance(data, Broden) else Broden(data, split)
+    # The dataset's own size by its numbers, so that it is the same result whether it is given or not.
+    size = settings.pop("input_size", None) or dataset.image_size
+    size = (size, size) if isinstance(size, int) else size
     try:
-        chosen = Settings(**settings, unsafe_weights=unsafe_weights, counts=counts, input_size=_pair(size))
+        chosen = Settings(**settings, unsafe_weights=unsafe_weights, counts=counts, input_size=size)
     except TypeError as error:
         raise InputError(f"scan: {error}") from None
     chosen.check()
     start, threads = plan_engine(engine, chosen, processes=processes, threads=threads, address=address)
-    dataset = data if isinstance(data, Broden) else Broden(data, split)
     return drive(
         ScanFolder(Path(out)),
         dataset,
@@ -306,7 +308,3 @@ class _Driver:
 def _check_number(name: str, value: float | None, low: int) -> None:
     if value is not None and not value >= low:
         raise InputError(f"{name}: expected a number, {low} or more, found {value!r}")
-
-
-def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    return (size, size) if isinstance(size, int) else size
