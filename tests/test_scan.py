@@ -478,7 +478,7 @@ def test_the_command_in_processes_of_which_one_dies(bench: Bench):
         (["status", "{tmp}"], "expected the folder of a scan, found none of its files"),
         (["query", "{out}", "SELEC"], "SQL: Parser Error"),
         (["query", "{out}", "SELECT nothing FROM units"], "SQL: Binder Error"),
-        (["query", "{out}", "SET threads = 1"], "expected a query that gives rows"),
+        (["query", "{out}", "/* nothing */"], "expected a query that gives rows"),
         (["plot", "{out}", "--layer", "mix", "--x", "stp"], "did you mean 'step'?"),
         (["plot", "{out}", "--layer", "mix", "--x", "run"], "expected a tag that is a number, found run='a'"),
         (["plot", "{out}"], "--layer: expected one of mix, relu to draw, or --by layer"),
