@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: install test lint sanitize mutants demo bench report gpu package clean
+.PHONY: install test lint sanitize mutants soak demo bench report gpu package clean
 
 install: .venv/.installed
 
@@ -28,6 +28,10 @@ sanitize: install
 # Shows that a test fails for each of the faults in scripts/faults.py.
 mutants: install
 	$(BIN)/python scripts/mutants.py
+
+# Scans 200 checkpoints on every engine, kills what runs, and compares the tables; some minutes.
+soak: install
+	$(BIN)/python scripts/soak.py
 
 demo: install
 	test -d $(DEMO)/data || $(BIN)/pydissect data synth --images 300 --seed 0 --out $(DEMO)/data

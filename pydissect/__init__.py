@@ -13,6 +13,7 @@ from .iou import count, fast_iou
 from .masks import PackedMasks
 from .one_pass import OnePass
 from .pipeline import dissect
+from .scans import scan
 from .tally import Tally
 from .thresholds import ThresholdFinder, quantile_thresholds
 
@@ -34,4 +35,5 @@ __all__ = [
     "dissect",
     "fast_iou",
     "quantile_thresholds",
+    "scan",
 ]

@@ -159,11 +159,15 @@ class LayerDissection:
             _write_csv(folder / "top_images.csv", columns, self.top_image_rows())
         if self.per_image is not None:
             self.per_image.save(folder, [concept.number for concept in self.concepts])
+        self.save_counts(folder / "counts.safetensors")
+
+    def save_counts(self, path: Path) -> None:
+        """Writes ``counts.safetensors``: the integers, the thresholds, and the names of layer and concepts."""
         metadata = {
             "layer": self.layer,
             "concepts": json.dumps([[concept.number, concept.name, concept.category] for concept in self.concepts]),
         }
-        self.counts.save(folder / "counts.safetensors", metadata, thresholds=self.thresholds)
+        self.counts.save(path, metadata, thresholds=self.thresholds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,18 @@ _FILE_MODULE_PREFIX = "_pydissect_model_"
 _SHOWN = 5
 
 
+def split_spec(spec: str) -> tuple[str, str, bool]:
+    """The two parts of a spec (see `load_factory`), and whether the first is a Python file.
+
+    Raises:
+        InputError: when `spec` has no colon with something on both sides.
+    """
+    source, colon, attributes = spec.rpartition(":")
+    if not (colon and source and attributes):
+        raise InputError(f"--model: expected FILE.py:FACTORY or package.module:factory, found {spec!r}")
+    return source, attributes, source.endswith(".py") or os.sep in source
+
+
 def load_factory(spec: str) -> Callable[[], nn.Module]:
     """Find the factory that a spec names; the module it lives in is imported now.
 
@@ -43,11 +55,7 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
         InputError: when `spec` has no colon, the file or module is not there or cannot be imported, or it has
             no such callable.
     """
-    source, colon, attributes = spec.rpartition(":")
-    if not (colon and source and attributes):
-        raise InputError(f"--model: expected FILE.py:FACTORY or package.module:factory, found {spec!r}")
-
-    from_file = source.endswith(".py") or os.sep in source
+    source, attributes, from_file = split_spec(spec)
     extra = [str(Path(source).resolve().parent)] if from_file else []
     with _search_path([*extra, *sys.path]):
         found: Any = _import_file(source) if from_file else _import_module(source)

@@ -14,12 +14,13 @@ from .capture import LayerCapture
 from .counts import check_union
 from .dissection import LayerDissection
 from .errors import InputError
+from .extras import needs
 from .grids import Grid
 from .mask_feed import MaskFeed
 from .masks import PackedMasks
 from .nonfinite import check_policy
 from .one_pass import OnePass
-from .per_image import PerImageCounts, check_parquet
+from .per_image import PerImageCounts
 from .progress import Progress
 from .sources import Source
 from .tally import Tally
@@ -58,7 +59,7 @@ class Settings:
             raise InputError(f"dtype: expected {', '.join(DTYPES)}, found {self.dtype!r}")
         check_policy(self.nonfinite)
         if self.per_image:
-            check_parquet("per_image")
+            needs("pyarrow", "parquet")
 
 
 class Found(NamedTuple):

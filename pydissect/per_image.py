@@ -1,6 +1,5 @@
 """The counts of each image by itself, sparse: the raw material of bootstraps and significance tests."""
 
-import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,21 +8,13 @@ import torch
 from torch import Tensor
 
 from .backends import CountArguments, Sums, choose_backend
-from .errors import InputError
+from .extras import needs
 from .files import atomic_write
 from .grids import Grid
 from .masks import PackedMasks
 
 FORMAT = "pydissect.per_image"
 VERSION = 1
-
-
-def check_parquet(argument: str) -> None:
-    """Raises an InputError, in the name of an argument, if Parquet files cannot be written here."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise InputError(
-            f"{argument}: expected pyarrow, which writes Parquet, found none; pip install pydissect[parquet]"
-        )
 
 
 @dataclass(frozen=True)
@@ -96,9 +87,7 @@ def _sparse(counts: Tensor, image: int) -> Tensor:
 
 
 def _write(path: Path, columns: dict[str, Tensor]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow, parquet = needs("pyarrow", "parquet"), needs("pyarrow.parquet", "parquet")
     # Numbers of images, units and concepts fit into 32 bits.
     types: dict[str, Any] = {name: pyarrow.int32() for name in ("image", "unit", "concept")}
     arrays = {
@@ -106,4 +95,4 @@ def _write(path: Path, columns: dict[str, Tensor]) -> None:
     }
     table = pyarrow.table(arrays).replace_schema_metadata({"format": FORMAT, "version": str(VERSION)})
     with atomic_write(path) as file:
-        pyarrow.parquet.write_table(table, file)
+        parquet.write_table(table, file)

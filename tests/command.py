@@ -17,6 +17,7 @@ PROGRESS = (
     "checking",
     "drawing",
     "running network",
+    "scanning",
 )
 
 # Nothing here rounds differently in another batch: pooling of four, and products and sums pixel by pixel.

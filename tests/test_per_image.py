@@ -7,7 +7,7 @@ import pytest
 import torch
 from strategies import NONFINITE, make_acts, make_masks
 
-from pydissect import InputError, PackedMasks, per_image, reference
+from pydissect import PackedMasks, reference
 from pydissect.per_image import PerImageCounts
 
 IMAGES, UNITS, CONCEPTS, SIZE = 7, 5, 4, (15, 17)
@@ -60,9 +60,3 @@ def test_files(tmp_path: Path):
     for table in (areas, both):
         assert [str(table.schema.field(name).type) for name in table.column_names][-1] == "int64"
         assert table.schema.metadata == {b"format": b"pydissect.per_image", b"version": b"1"}
-
-
-def test_without_pyarrow(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(per_image.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"per_image: expected pyarrow.*pip install pydissect\[parquet\]"):
-        per_image.check_parquet("per_image")

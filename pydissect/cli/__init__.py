@@ -9,6 +9,7 @@ from .console import Group
 from .data import data_group
 from .dissect import dissect_command
 from .layers import layers_command
+from .scan import scan_group
 
 
 @click.group(
@@ -24,6 +25,7 @@ def main() -> None:
 
 main.add_command(dissect_command, "dissect")
 main.add_command(layers_command, "layers")
+main.add_command(scan_group, "scan")
 main.add_command(data_group, "data")
 main.add_command(bench_command, "bench")
 main.add_command(backends_command, "backends")

@@ -1,0 +1,254 @@
+"""The folder of a scan: what is where, what is done, and who may write.
+
+====================  ====================================================================================
+checkpoints.parquet   the listing, see :mod:`pydissect.scans.listing`
+results/KEY.parquet   one checkpoint's result
+folded/*.parquet      results of many checkpoints, which take the place of their single files
+counts/KEY/           a safetensors file a layer, on request
+failed/KEY.json       what went wrong with a checkpoint
+progress.json         how far the driver is
+lock                  locked while a driver runs
+====================  ====================================================================================
+
+Every file appears complete, under a name that follows from what is in it, so a scan that is killed leaves nothing that
+its successor could mistake. Where a result is in two files, the folded one counts.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import InputError
+from ..files import atomic_write
+from .listing import Listing, read_listing
+from .results import fold, read_keys
+
+FOLD = 256
+"""Checkpoints a folded file."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a checkpoint has no result.
+
+    Attributes:
+        key: of the result that is missing.
+        weights: path of the checkpoint.
+        error: in one line.
+        attempts: how often it was tried.
+        detail: the traceback, where there is one.
+    """
+
+    key: str
+    weights: str
+    error: str
+    attempts: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DriverProgress:
+    """How far a driver is.
+
+    Attributes:
+        started: seconds since 1970.
+        updated: seconds since 1970.
+        finished: results made since it started.
+        running: paths of the checkpoints at work.
+    """
+
+    started: float
+    updated: float
+    finished: int
+    running: list[str]
+
+
+class ScanFolder:
+    """The files of a scan below ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listing_file = path / "checkpoints.parquet"
+        self._results = path / "results"
+        self._folded = path / "folded"
+        self._failed = path / "failed"
+        self._counts = path / "counts"
+        self._lock = path / "lock"
+        self._progress = path / "progress.json"
+
+    @classmethod
+    def open(cls, path: Path) -> "ScanFolder":
+        """A folder that a scan has made.
+
+        Raises:
+            InputError: it is none.
+        """
+        folder = cls(path)
+        if not folder.listing_file.is_file():
+            raise InputError(f"expected the folder of a scan, found none of its files in {path}")
+        return folder
+
+    def make(self) -> None:
+        """Makes the folders that are missing.
+
+        Raises:
+            InputError: there is something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"--out: expected a folder or nothing at {self.path}, found a file")
+        if self.path.is_dir() and not self._lock.exists() and any(self.path.iterdir()):
+            raise InputError(f"--out: folder {self.path} is not empty and not of a scan; nothing is written into it")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.touch()
+            for folder in (self._results, self._folded, self._failed):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out: {self.path} cannot be made: {error.strerror}") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other drivers out; the kernel ends it with the process, however that ends.
+
+        Raises:
+            InputError: another driver is at work.
+        """
+        with self._lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"--out: another scan is writing to {self.path}; two at a time are one too many"
+                ) from None
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether a driver is at work."""
+        try:
+            with self._lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def sweep(self) -> None:
+        """Removes what a killed driver or worker left: halves of files, and results that are folded already."""
+        for folder in (self.path, self._results, self._folded, self._failed):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
+        for path in self._counts.glob("*/.*.part"):
+            path.unlink(missing_ok=True)
+        self._drop_folded()
+
+    # Results.
+
+    def result_file(self, key: str) -> Path:
+        """Where the result of a checkpoint is written."""
+        return self._results / f"{key}.parquet"
+
+    def counts_file(self, key: str, layer: str) -> Path:
+        """Where the counts of a layer are written."""
+        return self._counts / key / f"{quote(layer, safe='')}.safetensors"
+
+    def result_files(self) -> list[Path]:
+        """Files that hold every result once."""
+        # Single ones first: what is folded meanwhile is then in a file of the second list.
+        single = self._single_files()
+        folded = self._folded_keys()
+        return [*self._folded_files(), *(path for path in single if path.stem not in folded)]
+
+    def done(self) -> set[str]:
+        """Keys of all results."""
+        single = self._single_files()
+        return self._folded_keys() | {path.stem for path in single}
+
+    def fold(self) -> None:
+        """Folds single files together, as long as there are enough of them."""
+        if len(self._single_files()) < FOLD:
+            return
+        self._drop_folded()
+        while len(paths := self._single_files()) >= FOLD:
+            batch = sorted(paths)[:FOLD]
+            fold(batch, self._folded)
+            for path in batch:
+                path.unlink()
+
+    def _drop_folded(self) -> None:
+        folded = self._folded_keys()
+        for path in self._single_files():
+            if path.stem in folded:
+                path.unlink()
+
+    def _single_files(self) -> list[Path]:
+        return [path for path in self._results.glob("*.parquet") if not path.name.startswith(".")]
+
+    def _folded_files(self) -> list[Path]:
+        return sorted(path for path in self._folded.glob("*.parquet") if not path.name.startswith("."))
+
+    def _folded_keys(self) -> set[str]:
+        return {key for path in self._folded_files() for key in read_keys(path)}
+
+    # Failures.
+
+    def failures(self) -> dict[str, Failure]:
+        """By key; those of results that are there by now count no more, see :meth:`done`."""
+        found = {}
+        for path in self._failed.glob("*.json"):
+            if path.name.startswith("."):
+                continue
+            # One that its driver has just removed, because the result is there.
+            with suppress(FileNotFoundError):
+                found[path.stem] = Failure(**_read_json(path))
+        return found
+
+    def record_failure(self, failure: Failure) -> None:
+        """Keeps it, in place of an earlier one."""
+        _write_json(self._failed / f"{failure.key}.json", asdict(failure))
+
+    def forget_failure(self, key: str) -> None:
+        """Of a result that is there."""
+        (self._failed / f"{key}.json").unlink(missing_ok=True)
+
+    # The rest.
+
+    def listing(self) -> Listing:
+        """As it was last saved."""
+        return Listing.load(self.listing_file)
+
+    def listed_keys(self) -> list[str | None]:
+        """The key of each checkpoint of the listing, None where its file was not read yet."""
+        keys: list[str | None] = read_listing(self.listing_file).column("key").to_pylist()
+        return keys
+
+    def record_progress(self, progress: DriverProgress) -> None:
+        """Tells ``scan status``."""
+        _write_json(self._progress, asdict(progress))
+
+    def progress(self) -> DriverProgress | None:
+        """Of the driver at work, or the last one."""
+        try:
+            return DriverProgress(**_read_json(self._progress))
+        except FileNotFoundError:
+            return None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path}: damaged: expected JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged: expected a JSON object")
+    return content
