@@ -832,7 +832,7 @@ FAULTS = [
     ),
     Fault(
         "cuda-non-finite-in-the-last-word-alone",
-        "csrc/cuda/count.cuh",
+        "csrc/cuda/format.cuh",
         "lifted |= (wide.words[i] & kMagnitudes) + kLift;",
         "lifted = (wide.words[i] & kMagnitudes) + kLift;",
         CUDA_HOST,
