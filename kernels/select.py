@@ -21,7 +21,7 @@ def find_level(values, count, keep, BLOCK: tl.constexpr):
     level = tl.full((), 0, tl.uint32)  # the digits found so far
     wanted = keep  # it is the so many-th largest of the values that begin with these
     for step in tl.static_range(32 // DIGIT_BITS):
-        shift: tl.constexpr = 32 - DIGIT_BITS * (step + 1)
+        shift = 32 - DIGIT_BITS * (step + 1)
         counts = tl.zeros((DIGITS,), tl.int32)
         for first in range(0, count, BLOCK):
             place = first + tl.arange(0, BLOCK)

@@ -34,10 +34,11 @@ COUNT_WARPS = 4
 COUNT_PROGRAMS = 4  # a multiprocessor: as many as its registers hold
 AREA_TILE = {"UNITS": 32, "IMAGES": 16, "CATEGORIES": 8}
 CONCEPT_BLOCK = 128
-SELECT_VALUES = 2048
+SELECT_VALUES = 1024
 SELECT_UNITS = 16  # if their values lie side by side
-SELECT_BLOCK = 2048
-SELECT_WARPS = 8
+SELECT_BLOCK = 1024
+# Left to itself, the assembler takes fewer registers and spills.
+SELECT_OPTIONS = {"num_warps": 8, "maxnreg": 128}
 
 # Nothing may be fused, in any kernel: see kernels/interpolate.py.
 _EXACT = {"enable_fp_fusion": False}
@@ -247,7 +248,7 @@ class TritonBackend(TorchRanks):
                 COLUMNS=tile.columns,
                 UNITS=tile.units,
                 BLOCK=SELECT_BLOCK,
-                num_warps=SELECT_WARPS,
+                **SELECT_OPTIONS,
                 **_EXACT,
             )
         return first_nonfinite
