@@ -25,6 +25,8 @@ CACHE = "tests/test_mask_cache.py"
 DISASSEMBLY = "tests/test_disassembly.py"
 CUDA_HOST = "tests/test_cuda_host.py"
 CUDA_BUILD = "tests/test_cuda_build.py"
+CUDA_SELECT = "tests/test_cuda_select.py"
+TRITON = "tests/test_triton_interpreter.py::test_small_cases"
 
 
 @dataclass(frozen=True)
@@ -899,6 +901,112 @@ FAULTS = [
         'x - 1, side="left"',
         'x, side="left"',
         CUDA_HOST,
+    ),
+    Fault(
+        "cuda-select-ties-of-the-level-kept-twice",
+        "csrc/cuda/select.cuh",
+        "if (key_of(read[thread][i]) > level)",
+        "if (key_of(read[thread][i]) >= level)",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-level-one-rank-off",
+        "csrc/cuda/select.cuh",
+        "if (higher < wanted && wanted <= memory.counts[from][digit])",
+        "if (higher <= wanted && wanted < memory.counts[from][digit])",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-other-digits-counted",
+        "csrc/cuda/select.cuh",
+        "if ((key ^ level) >> shift >> kDigitBits == 0) add_one",
+        "add_one",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-place-beyond-the-buffer",
+        "csrc/cuda/select.cuh",
+        "if (place < arguments.capacity) {",
+        "if (place <= arguments.capacity) {",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-non-finite-kept",
+        "csrc/cuda/select.cuh",
+        "      read.waiting &= ~bit;\n    }\n  }\n\n  // Drops",
+        "    }\n  }\n\n  // Drops",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-loads-at-any-address",
+        "csrc/cuda/select.cuh",
+        "const int first = number * kWide - skew,",
+        "const int first = number * kWide,",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-waiting-values-lost",
+        "csrc/cuda/select.cuh",
+        "    while (full) {",
+        "    if (full) {",
+        CUDA_SELECT,
+    ),
+    # --- the Triton kernels, in the interpreter
+    Fault(
+        "triton-greater-or-equal",
+        "kernels/count.py",
+        "on = value > tl.load(",
+        "on = value >= tl.load(",
+        TRITON,
+    ),
+    Fault(
+        "triton-row-below-unread",
+        "kernels/scan.py",
+        "    live |= tl.gather(live, below, 1)\n",
+        "",
+        TRITON,
+    ),
+    Fault(
+        "triton-area-without-the-last-pixel",
+        "kernels/count.py",
+        "area = tl.sum(popcount(bits), 1)",
+        "area = tl.sum(popcount(bits & 0x7FFFFFFF), 1)",
+        TRITON,
+    ),
+    Fault(
+        "triton-popcount-mask",
+        "kernels/bits.py",
+        "(x + (x >> 4)) & 0x0F0F0F0F",
+        "(x + (x >> 4)) & 0x07070707",
+        TRITON,
+    ),
+    Fault(
+        "triton-half-a-mask-word",
+        "kernels/count.py",
+        "bits[:, None] & (low | (high << 16))",
+        "bits[:, None] & low",
+        TRITON,
+    ),
+    Fault(
+        "triton-prune-one-rank-off",
+        "kernels/select.py",
+        "found = tl.sum((at_least >= wanted).to(tl.int32), 0) - 1",
+        "found = tl.sum((at_least > wanted).to(tl.int32), 0) - 1",
+        TRITON,
+    ),
+    Fault(
+        "triton-ties-of-the-level-kept-twice",
+        "kernels/select.py",
+        "(key_of(value) > level)).to(tl.int32)",
+        "(key_of(value) >= level)).to(tl.int32)",
+        TRITON,
+    ),
+    Fault(
+        "triton-last-tie-overwritten",
+        "kernels/select.py",
+        "                                held = tl.where(local == i, keep, held)\n",
+        "                                held = tl.where(local == i, keep - 1, held)\n",
+        TRITON,
     ),
     # The CUDA kernels, compiled by nvcc; its tests build what they need.
     Fault(

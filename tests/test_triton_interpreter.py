@@ -18,14 +18,17 @@ ROOT = Path(__file__).resolve().parents[1]
 def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -> None:
     """Runs tests, none of which may be skipped."""
     options = [option for plugin in plugins for option in ("-p", plugin)]
+    # The package that this process has, which may be a build outside the source tree (scripts/try_build.py).
+    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(ROOT / "tests")]
+    python = [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
+        [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
         cwd=ROOT,
         env={
             **os.environ,
             "TRITON_INTERPRET": "1",
             "HYPOTHESIS_PROFILE": "brief",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": os.pathsep.join(paths),
         },
         capture_output=True,
         text=True,
@@ -90,3 +93,9 @@ def test_the_rest():
     """Streaming, the functions' errors, and what Triton's backend has of its own."""
     tests = ("tally", "fast_iou", "backends", "triton")
     run(*(f"tests/test_{name}.py" for name in tests), "-k", "triton or test_any or auto")
+
+
+def test_small_cases():
+    """A few that are quick and yet notice the faults of ``scripts/faults.py``."""
+    run("tests/test_count.py", "-k", "test_named_case and triton and fp32-contiguous and (ties or all-alive or plain)")
+    run("tests/test_thresholds.py", "-k", "triton and (test_merges and ties-2 or test_writes_within and fp16-channels)")
