@@ -6,6 +6,7 @@ Not here, for no result tells:
   the smallest of them.
 - ``>=`` for ``>`` in the scan of a map, and marks that are not cleared after one. More words are then interpolated,
   and all their pixels compared with the threshold.
+- A bound that is the next lower value, in a selection. The buffers then hold a little more than they must.
 - A barrier left out of the CUDA kernels. The host runs a block's threads one after the other.
 """
 
@@ -910,10 +911,10 @@ FAULTS = [
         CUDA_SELECT,
     ),
     Fault(
-        "cuda-select-level-one-rank-off",
+        "cuda-select-higher-digits-not-counted",
         "csrc/cuda/select.cuh",
-        "if (higher < wanted && wanted <= memory.counts[from][digit])",
-        "if (higher <= wanted && wanted < memory.counts[from][digit])",
+        "wanted -= memory.higher;",
+        "",
         CUDA_SELECT,
     ),
     Fault(
@@ -990,8 +991,8 @@ FAULTS = [
     Fault(
         "triton-prune-one-rank-off",
         "kernels/select.py",
-        "found = tl.sum((at_least >= wanted).to(tl.int32), 0) - 1",
-        "found = tl.sum((at_least > wanted).to(tl.int32), 0) - 1",
+        "tl.where(tl.arange(0, DIGITS) > found, counts, 0)",
+        "tl.where(tl.arange(0, DIGITS) >= found, counts, 0)",
         TRITON,
     ),
     Fault(
