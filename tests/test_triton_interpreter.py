@@ -97,5 +97,9 @@ def test_the_rest():
 
 def test_small_cases():
     """A few that are quick and yet notice the faults of ``scripts/faults.py``."""
-    run("tests/test_count.py", "-k", "test_named_case and triton and fp32-contiguous and (ties or all-alive or plain)")
-    run("tests/test_thresholds.py", "-k", "triton and (test_merges and ties-2 or test_writes_within and fp16-channels)")
+    run(
+        "tests/test_count.py",
+        "-k",
+        "test_named_case and triton and fp32-contiguous and (align-corners or ties or 37-units)",
+    )
+    run("tests/test_thresholds.py", "-k", "triton and (test_merges and ties-2)")
