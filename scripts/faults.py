@@ -996,10 +996,10 @@ FAULTS = [
         TRITON,
     ),
     Fault(
-        "triton-ties-of-the-level-kept-twice",
+        "triton-what-is-kept-stays-where-it-is",
         "kernels/select.py",
-        "(key_of(value) > level)).to(tl.int32)",
-        "(key_of(value) >= level)).to(tl.int32)",
+        "tl.store(values + kept + tl.cumsum(above, 0) - 1, value,",
+        "tl.store(values + place, value,",
         TRITON,
     ),
     Fault(

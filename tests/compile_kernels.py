@@ -106,7 +106,7 @@ def main(capability: int) -> None:
             "local": len(re.findall(r"\.local\b", ptx)),
             "popc": len(re.findall(r"\bpopc\.b32", ptx)),
             "fp32": len(re.findall(r"\b(?:add|sub|mul)(?:\.rn)?\.f32", ptx)),
-            "atom": len(re.findall(r"\batom\.(?!shared)", ptx)),
+            "atom": len(re.findall(r"\batom\.(?!\S*shared)", ptx)),
             "red": len(re.findall(r"\bred\.", ptx)),
             "shared": compiled.metadata.shared,
             "registers": used["REG"],
