@@ -107,10 +107,10 @@ def up(numerator: int, denominator: int) -> int:
 def acts_fields(acts: Tensor) -> dict[str, int]:
     """What the kernels are told of activations ``[N, U, h, w]``."""
     names = ("stride_n", "stride_u", "stride_y", "stride_x")
-    last = sum((size - 1) * stride for size, stride in zip(acts.shape, acts.stride(), strict=True))
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(acts.shape, acts.stride(), strict=True))
     return {
         "acts": acts.data_ptr(),
-        "acts_end": acts.data_ptr() + (last + 1) * acts.element_size(),
+        "acts_end": acts.data_ptr() + (extent * acts.element_size() if acts.numel() else 0),
         "dtype": DTYPE_NUMBERS[acts.dtype],
         **dict(zip(("images", "units", "h", "w"), acts.shape, strict=True)),
         **dict(zip(names, acts.stride(), strict=True)),
