@@ -25,3 +25,17 @@ def decode(value):
 def finite_or_nan(value):
     """An fp32 value, NaN if it is non-finite."""
     return tl.where(magnitude_bits(value) < NONFINITE, value, float("nan"))
+
+
+@triton.jit
+def key_of(value):
+    """uint32, rising with an fp32 value; -0.0 comes just below 0.0."""
+    bits = value.to(tl.int32, bitcast=True)
+    return tl.where(bits < 0, ~bits, bits ^ -0x80000000).to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def value_of(key):
+    """The fp32 value of a key."""
+    bits = key.to(tl.int32, bitcast=True)
+    return tl.where(bits < 0, bits ^ -0x80000000, ~bits).to(tl.float32, bitcast=True)

@@ -6,6 +6,7 @@ Not here, for no result tells:
   the smallest of them.
 - ``>=`` for ``>`` in the scan of a map, and marks that are not cleared after one. More words are then interpolated,
   and all their pixels compared with the threshold.
+- A bound that is the next lower value, in a selection. The buffers then hold a little more than they must.
 - A barrier left out of the CUDA kernels. The host runs a block's threads one after the other.
 """
 
@@ -27,6 +28,8 @@ SIFT = "tests/test_sift.py"
 ONE_PASS = "tests/test_one_pass.py"
 CUDA_HOST = "tests/test_cuda_host.py"
 CUDA_BUILD = "tests/test_cuda_build.py"
+CUDA_SELECT = "tests/test_cuda_select.py"
+TRITON = "tests/test_triton_interpreter.py::test_small_cases"
 
 
 @dataclass(frozen=True)
@@ -892,7 +895,7 @@ FAULTS = [
     ),
     Fault(
         "cuda-non-finite-in-the-last-word-alone",
-        "csrc/cuda/count.cuh",
+        "csrc/cuda/format.cuh",
         "lifted |= (wide.words[i] & kMagnitudes) + kLift;",
         "lifted = (wide.words[i] & kMagnitudes) + kLift;",
         CUDA_HOST,
@@ -959,6 +962,112 @@ FAULTS = [
         'x - 1, side="left"',
         'x, side="left"',
         CUDA_HOST,
+    ),
+    Fault(
+        "cuda-select-ties-of-the-level-kept-twice",
+        "csrc/cuda/select.cuh",
+        "if (key_of(read[thread][i]) > level)",
+        "if (key_of(read[thread][i]) >= level)",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-higher-digits-not-counted",
+        "csrc/cuda/select.cuh",
+        "wanted -= memory.higher;",
+        "",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-other-digits-counted",
+        "csrc/cuda/select.cuh",
+        "if ((key ^ level) >> shift >> kDigitBits == 0) add_one",
+        "add_one",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-place-beyond-the-buffer",
+        "csrc/cuda/select.cuh",
+        "if (place < arguments.capacity) {",
+        "if (place <= arguments.capacity) {",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-non-finite-kept",
+        "csrc/cuda/select.cuh",
+        "      read.waiting &= ~bit;\n    }\n  }\n\n  // Drops",
+        "    }\n  }\n\n  // Drops",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-loads-at-any-address",
+        "csrc/cuda/select.cuh",
+        "const int first = number * kWide - skew,",
+        "const int first = number * kWide,",
+        CUDA_SELECT,
+    ),
+    Fault(
+        "cuda-select-waiting-values-lost",
+        "csrc/cuda/select.cuh",
+        "    while (full) {",
+        "    if (full) {",
+        CUDA_SELECT,
+    ),
+    # --- the Triton kernels, in the interpreter
+    Fault(
+        "triton-greater-or-equal",
+        "kernels/count.py",
+        "on = value > tl.load(",
+        "on = value >= tl.load(",
+        TRITON,
+    ),
+    Fault(
+        "triton-row-below-unread",
+        "kernels/scan.py",
+        "    live |= tl.gather(live, below, 1)\n",
+        "",
+        TRITON,
+    ),
+    Fault(
+        "triton-area-without-the-last-pixel",
+        "kernels/count.py",
+        "area = tl.sum(popcount(bits), 1)",
+        "area = tl.sum(popcount(bits & 0x7FFFFFFF), 1)",
+        TRITON,
+    ),
+    Fault(
+        "triton-popcount-mask",
+        "kernels/bits.py",
+        "(x + (x >> 4)) & 0x0F0F0F0F",
+        "(x + (x >> 4)) & 0x07070707",
+        TRITON,
+    ),
+    Fault(
+        "triton-half-a-mask-word",
+        "kernels/count.py",
+        "bits[:, None] & (low | (high << 16))",
+        "bits[:, None] & low",
+        TRITON,
+    ),
+    Fault(
+        "triton-prune-one-rank-off",
+        "kernels/select.py",
+        "tl.where(tl.arange(0, DIGITS) > found, counts, 0)",
+        "tl.where(tl.arange(0, DIGITS) >= found, counts, 0)",
+        TRITON,
+    ),
+    Fault(
+        "triton-what-is-kept-stays-where-it-is",
+        "kernels/select.py",
+        "tl.store(values + kept + tl.cumsum(above, 0) - 1, value,",
+        "tl.store(values + place, value,",
+        TRITON,
+    ),
+    Fault(
+        "triton-last-tie-overwritten",
+        "kernels/select.py",
+        "                                held = tl.where(local == i, keep, held)\n",
+        "                                held = tl.where(local == i, keep - 1, held)\n",
+        TRITON,
     ),
     # The CUDA kernels, compiled by nvcc; its tests build what they need.
     Fault(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 KERNEL_TESTS = [
     *("tests/test_count.py", "tests/test_thresholds.py", "tests/test_tally.py"),
-    *("tests/test_masks.py", "tests/test_packing.py", "tests/test_cuda_host.py"),
+    *("tests/test_masks.py", "tests/test_packing.py"),
+    *("tests/test_cuda_host.py", "tests/test_cuda_select.py"),
 ]
 
 

@@ -17,14 +17,24 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pydissect.backends.triton import AREA_TILE, CONCEPT_BLOCK, COUNT_TILE, COUNT_WARPS, SCAN_WARPS, ScanTile
-from pydissect.kernels import areas, count, scan
+from pydissect.backends.triton import (
+    AREA_TILE,
+    CONCEPT_BLOCK,
+    COUNT_TILE,
+    COUNT_WARPS,
+    SCAN_WARPS,
+    SELECT_BLOCK,
+    SELECT_OPTIONS,
+    ScanTile,
+    SelectTile,
+)
+from pydissect.kernels import areas, count, scan, select
 
 POINTERS = {
-    **dict.fromkeys(("lowest", "threshold", "row_fraction", "column_fraction"), "*fp32"),
+    **dict.fromkeys(("lowest", "threshold", "row_fraction", "column_fraction", "values", "bound"), "*fp32"),
     **dict.fromkeys(("readers", "pixel_rows", "items", "length", "first_pixel_row", "left", "right"), "*i32"),
     **dict.fromkeys(("bitmap_concepts", "bitmap_pixels", "whole_concepts", "areas", "found"), "*i32"),
-    **dict.fromkeys(("bitmap_ranges", "whole_ranges", "first_nonfinite", "intersection"), "*i64"),
+    **dict.fromkeys(("bitmap_ranges", "whole_ranges", "first_nonfinite", "intersection", "fill"), "*i64"),
     **dict.fromkeys(("unit_area", "unit_area_all", "concept_area"), "*i64"),
     "bitmaps": "*i16",
     "annotated": "*u8",
@@ -33,22 +43,30 @@ STRIDES = {"contiguous": {"stride_x": 1}, "channels-last": {"stride_u": 1}, "exp
 MAPS = {"1x1": (1, 1), "7x7": (7, 7), "13x13": (13, 13), "28x28": (28, 28), "56x56": (56, 56), "400x400": (400, 400)}
 
 
-def specialisations() -> Iterator[tuple[str, Any, dict[str, str], dict[str, int], int]]:
-    """Name, kernel, types of arguments beside those above, constants, warps."""
+def specialisations() -> Iterator[tuple[str, Any, dict[str, str], dict[str, int], dict[str, int]]]:
+    """Name, kernel, types of arguments beside those above, constants, options."""
     for dtype in ("fp32", "fp16", "bf16"):
         acts = {"acts": f"*{dtype}", "stride_n": "i64"}
         for order, strides in STRIDES.items() if dtype == "fp16" else [("contiguous", STRIDES["contiguous"])]:
             for size in MAPS if order == "contiguous" and dtype != "bf16" else ("7x7", "28x28"):
                 tile = ScanTile.of_maps(2048, *MAPS[size])
                 constants = {"MAPS": tile.maps, "ROWS": tile.rows, "COLUMNS": tile.columns, **strides}
-                yield f"scan {dtype} {order} {size}", scan.scan, acts, constants, SCAN_WARPS
+                yield f"scan {dtype} {order} {size}", scan.scan, acts, constants, {"num_warps": SCAN_WARPS}
         for order in ("contiguous", "expanded"):
-            yield f"count {dtype} {order}", count.count, acts, {**COUNT_TILE, **STRIDES[order]}, COUNT_WARPS
-    yield "unit areas", areas.sum_unit_areas, {}, AREA_TILE, 4
-    yield "concept areas", areas.sum_concept_areas, {}, {"BLOCK": CONCEPT_BLOCK}, 4
+            constants = {**COUNT_TILE, **STRIDES[order]}
+            yield f"count {dtype} {order}", count.count, acts, constants, {"num_warps": COUNT_WARPS}
+        for order, columns in (("contiguous", 49), ("contiguous", 3136), ("channels-last", 49), ("expanded", 1)):
+            tile = SelectTile.of_rows(columns, order == "channels-last")
+            constants = {"IMAGES": tile.images, "COLUMNS": tile.columns, "UNITS": tile.units, "BLOCK": SELECT_BLOCK}
+            constants |= STRIDES[order]
+            yield f"select {dtype} {order} {columns}", select.select, acts, constants, SELECT_OPTIONS
+    yield "unit areas", areas.sum_unit_areas, {}, AREA_TILE, {}
+    yield "concept areas", areas.sum_concept_areas, {}, {"BLOCK": CONCEPT_BLOCK}, {}
 
 
-def compile_kernel(kernel: Any, types: Mapping[str, str], constants: Mapping[str, int], capability: int, warps: int):
+def compile_kernel(
+    kernel: Any, types: Mapping[str, str], constants: Mapping[str, int], capability: int, options: Mapping[str, int]
+):
     """As a launch with aligned pointers does it."""
     signature = {
         name: "constexpr" if name in constants else types.get(name) or POINTERS.get(name, "i32")
@@ -61,7 +79,7 @@ def compile_kernel(kernel: Any, types: Mapping[str, str], constants: Mapping[str
         {(kernel.arg_names.index(name),): value for name, value in constants.items()},
         {(place,): [["tt.divisibility", 16]] for place in aligned},
     )
-    options = {"enable_fp_fusion": False, "num_warps": warps}
+    options = {"enable_fp_fusion": False, **options}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
@@ -78,8 +96,8 @@ def resources(cubin: bytes) -> dict[str, int]:
 def main(capability: int) -> None:
     """Prints the findings."""
     findings = {}
-    for name, kernel, types, constants, warps in specialisations():
-        compiled = compile_kernel(kernel, types, constants, capability, warps)
+    for name, kernel, types, constants, options in specialisations():
+        compiled = compile_kernel(kernel, types, constants, capability, options)
         ptx = compiled.asm["ptx"]
         used = resources(compiled.asm["cubin"])
         findings[name] = {
@@ -88,7 +106,7 @@ def main(capability: int) -> None:
             "local": len(re.findall(r"\.local\b", ptx)),
             "popc": len(re.findall(r"\bpopc\.b32", ptx)),
             "fp32": len(re.findall(r"\b(?:add|sub|mul)(?:\.rn)?\.f32", ptx)),
-            "atom": len(re.findall(r"\batom\.", ptx)),
+            "atom": len(re.findall(r"\batom\.(?!\S*shared)", ptx)),
             "red": len(re.findall(r"\bred\.", ptx)),
             "shared": compiled.metadata.shared,
             "registers": used["REG"],

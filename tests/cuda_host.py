@@ -13,9 +13,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from pydissect.backends import NO_IMAGE, CountArguments, Sums
+from pydissect.backends import CountArguments, Selection, Sums
 from pydissect.backends.cuda_launch import Launch, Limits, count_launch
-from pydissect.backends.gpu_select import TorchSelection
+from pydissect.backends.cuda_select import select_launch
+from pydissect.backends.gpu import TorchRanks, no_image
 from pydissect.backends.torch_sift import TorchSifting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def extension() -> ModuleType:
 
 
 @dataclass(frozen=True)
-class CudaHost(TorchSelection, TorchSifting):
+class CudaHost(TorchRanks, TorchSifting):
     """See :class:`pydissect.backends.Backend`. Blocks have few threads here, since the host runs them one by one."""
 
     limits: Limits = LIMITS
@@ -65,7 +66,13 @@ class CudaHost(TorchSelection, TorchSifting):
         return count_launch(arguments, sums, first_nonfinite, self.limits, self.threads)
 
     def count(self, arguments: CountArguments, sums: Sums) -> Tensor:
-        first_nonfinite = torch.tensor(NO_IMAGE)
+        first_nonfinite = no_image(arguments.acts.device)
         launch = self.launch(arguments, sums, first_nonfinite)
         extension().count(launch.fields, self.threads)
+        return first_nonfinite
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        first_nonfinite = no_image(acts.device)
+        if acts.numel():
+            extension().select(select_launch(acts, selection, first_nonfinite).fields, self.threads)
         return first_nonfinite

@@ -12,4 +12,6 @@ def _large_tiles() -> Iterator[None]:
     tile = {"ITEMS": 64, "ROWS": 16, "CAPACITY": 4096, "WORDS": 256, "MASKS": 32}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(triton, "COUNT_TILE", tile)
+        patch.setattr(triton, "SELECT_VALUES", 2**12)
+        patch.setattr(triton, "SELECT_BLOCK", 2**12)
         yield

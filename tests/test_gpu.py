@@ -67,6 +67,37 @@ def test_thresholds_of_large_batches(backend: str) -> None:
 
 
 @each_backend
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels-last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("size", SIZES)
+def test_thresholds_in_any_order(backend: str, size: str, dtype: torch.dtype, channels_last: bool) -> None:
+    """Small buffers, which are pruned again and again, and one that is never full."""
+    acts, _ = batch(size, dtype, channels_last)
+    acts[0, 0, 0, 0] = torch.nan
+    for quantile in (0.001, 0.9):
+        expected = quantile_thresholds(acts, quantile, backend="cpu")
+        assert torch.equal(quantile_thresholds(acts.cuda(), quantile, backend=backend).cpu(), expected)
+
+
+@each_backend
+def test_thresholds_in_a_graph(backend: str) -> None:
+    """A captured launch adds its batch again each time."""
+    acts, _ = batch("256 x 13 x 13", torch.float16, False)
+    finder = ThresholdFinder(4 * len(acts) * 169, 0.02, backend=backend)
+    device = acts.cuda()
+    finder.update(device)
+    selection = finder._selection
+    assert selection is not None
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        load_backend(backend).select(device, selection)
+    for _ in range(3):
+        graph.replay()
+    found = load_backend(backend).values_of_ranks(selection, finder._ranks)[0]
+    assert torch.equal(found.cpu(), quantile_thresholds(torch.cat([acts] * 4), 0.02, backend="cpu"))
+
+
+@each_backend
 def test_everything_on_the_gpu(backend: str) -> None:
     acts, masks = batch("256 x 13 x 13", torch.float32, False)
     iou = fast_iou(acts.cuda(), masks.unpack().cuda(), backend=backend)

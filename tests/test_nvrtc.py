@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from strategies import make_case
+from strategies import make_acts, make_case
 
 from pydissect import _cpu
-from pydissect.backends import NO_IMAGE, CountArguments, Sums
+from pydissect.backends import NO_IMAGE, CountArguments, Selection, Sums
 from pydissect.backends.cuda_launch import Limits, count_launch
+from pydissect.backends.cuda_select import select_launch
 from pydissect.backends.cupy import kernel_source
 
 nvrtc = pytest.importorskip("cupy", reason="CuPy is not installed").cuda.nvrtc
@@ -39,8 +40,8 @@ def compiled(source: str, flags: list[str], names: list[str]) -> object:
 def test_every_kernel_compiles(arch: int) -> None:
     source, flags, names = kernel_source()
     program = compiled(source, [*flags, f"--gpu-architecture=sm_{arch}"], names)
-    assert len(set(names)) == 9
-    assert len({nvrtc.getLoweredName(program, name) for name in names}) == 9
+    assert len(set(names)) == 9 + 6  # counting, selecting
+    assert len({nvrtc.getLoweredName(program, name) for name in names}) == len(names)
     assert nvrtc.getCUBIN(program)[:4] == b"\x7fELF"
 
 
@@ -55,6 +56,12 @@ def test_nothing_is_fused_or_flushed() -> None:
     assert len(re.findall(r"\bmul\.rn\.f32", text)) > 0
 
 
+def is_as_large_as(structure: str, laid: bytes) -> None:
+    source, flags, _ = kernel_source()
+    check = f"{source}static_assert(sizeof(pydissect::cuda::{structure}) == {len(laid)});\n"
+    compiled(check, [*flags, "--gpu-architecture=compute_80"], [])
+
+
 def test_the_argument_is_laid_out_as_the_kernel_reads_it() -> None:
     case = make_case()
     sums = Sums.zeros(*case.threshold.shape, case.masks.shape[1], case.annotated.shape[1], torch.device("cpu"))
@@ -62,10 +69,17 @@ def test_the_argument_is_laid_out_as_the_kernel_reads_it() -> None:
     place = torch.full((), NO_IMAGE)
     fields = count_launch(arguments, sums, place, LIMITS).fields
     laid = _cpu.cuda_arguments(fields)
-    source, flags, _ = kernel_source()
-    check = f"{source}static_assert(sizeof(pydissect::cuda::Arguments) == {len(laid)});\n"
-    compiled(check, [*flags, "--gpu-architecture=compute_80"], [])
+    is_as_large_as("Arguments", laid)
     for name in ("acts", "bitmaps", "columns", "intersection", "first_nonfinite"):
         assert fields[name].to_bytes(8, "little") in laid
     other = count_launch(replace(arguments, threshold=case.threshold[:1]), sums, place, LIMITS).fields
     assert _cpu.cuda_arguments(other) != laid
+
+
+def test_the_selecting_argument_is_laid_out_as_the_kernel_reads_it() -> None:
+    selection = Selection(torch.zeros(3, 300), torch.zeros(3, dtype=torch.int64), torch.zeros(3), keep=40)
+    fields = select_launch(make_acts((2, 3, 5, 7)), selection, torch.full((), NO_IMAGE)).fields
+    laid = _cpu.cuda_select_arguments(fields)
+    is_as_large_as("SelectArguments", laid)
+    for name in ("acts", "acts_end", "values", "fill", "bound", "first_nonfinite"):
+        assert fields[name].to_bytes(8, "little") in laid

@@ -103,7 +103,8 @@ class Bench:
     def command(self, *more: object) -> list[object]:
         pattern = self.folder / "runs/*/step-*.safetensors"
         arguments = ["scan", "--data", self.data.folder, "--model", self.model, "--weights", pattern, "--layer", "mix"]
-        return [*arguments, "--layer", "relu", "--quantile", "0.1", "--normalize", "none", "--out", self.out, *more]
+        quantile = [] if "--quantile" in more else ["--quantile", "0.1"]
+        return [*arguments, "--layer", "relu", *quantile, "--normalize", "none", "--out", self.out, *more]
 
 
 @pytest.fixture
@@ -500,6 +501,7 @@ def test_what_the_other_commands_refuse(bench: Bench, arguments: list[str], foun
     [
         (["--quantile", "2"], "quantile: "),
         (["--quantile", "x"], "quantile: expected a number"),
+        (["--quantile", "0.1", "--quantile", "0.2"], "quantile: expected one number, found 0.1, 0.2"),
         (["--normalize", "maybe"], "normalize"),
         (["--model", "nowhere.py:net"], "--model: expected a Python file, found no such file"),
         (["--manifest", "m.csv"], "expected either --weights, a pattern, or --manifest, a file; found both"),

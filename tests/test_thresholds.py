@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from engines import AVAILABLE, Engine, each_cpu_level, each_engine, threads
+from engines import AVAILABLE, CPU, CUDA_HOST, Engine, each_engine, threads
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import DTYPES, NONFINITE, ORDERS, SPECIAL, VALUES, make_acts
@@ -247,7 +247,7 @@ def test_any_streams(acts: Tensor, quantile: Fraction, cuts: list[int], data: st
             assert same_bits(merged.compute(), theirs), engine
 
 
-@each_cpu_level
+@pytest.mark.parametrize("engine", [*CPU, CUDA_HOST], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_subnormals_when_the_caller_flushes_them(dtype: str, engine: Engine, request: pytest.FixtureRequest):
     """Also when merged, saved and restored, which happens in torch."""
@@ -327,6 +327,25 @@ def test_state_dict(images: int):
     assert restored.first_nonfinite() == saved.first_nonfinite()
     restored.update(acts[images:])
     assert same_bits(restored.compute(), expected(acts, QUANTILES))
+
+
+@each_engine
+@pytest.mark.parametrize("values", ["normal", "ties"])
+def test_state_moves_between_backends(values: str, engine: Engine):
+    """From the CPU's to the engine's and back, by a state and by merging."""
+    acts = make_acts((30, 3, 8, 8), values=values, special=("nan", "-0.0"))
+    n_values = values_of(acts)
+    first, last = (ThresholdFinder(n_values, [0.02, 0.3], backend="cpu") for _ in range(2))
+    first.update(acts[:9])
+    with engine.chosen() as backend:
+        middle, other = (ThresholdFinder(n_values, [0.02, 0.3], backend=backend) for _ in range(2))
+        middle.load_state_dict(first.state_dict())
+        middle.to(engine.device).update(acts[9:17].to(engine.device))
+        last.load_state_dict(middle.to("cpu").state_dict())
+        last.update(acts[17:25])
+        other.update(acts[25:].to(engine.device))
+        mine = last.merge(other).compute()
+    assert same_bits(mine, expected(acts, [0.02, 0.3]))
 
 
 def test_state_dict_of_a_new_finder():

@@ -18,14 +18,17 @@ ROOT = Path(__file__).resolve().parents[1]
 def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -> None:
     """Runs tests, none of which may be skipped."""
     options = [option for plugin in plugins for option in ("-p", plugin)]
+    # The package that this process has, which may be a build outside the source tree (scripts/try_build.py).
+    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(ROOT / "tests")]
+    python = [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
+        [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
         cwd=ROOT,
         env={
             **os.environ,
             "TRITON_INTERPRET": "1",
             "HYPOTHESIS_PROFILE": "brief",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": os.pathsep.join(paths),
         },
         capture_output=True,
         text=True,
@@ -73,7 +76,30 @@ def test_non_finite_values():
     run("tests/test_count.py", "-k", "triton and test_names_the_first and 4-3 and 1-triton")
 
 
+def test_thresholds():
+    """Cases chosen from those that all backends have: the interpreter takes a tenth of a second to prune a buffer."""
+    arranged = "test_arrangements and (fp16-contiguous and 0.04 or bf16-padded and 0.005)"
+    values = "test_dtypes_and_orders and (ties-fp32 or subnormal-fp16-channels-last)"
+    rest = "test_writes_within and fp16-channels-last or test_merges and ties-2 or test_names and bf16-padded"
+    run("tests/test_thresholds.py", "-k", f"test_any_ or triton and ({arranged} or {values} or {rest} or test_state)")
+
+
+def test_thresholds_with_the_tiles_of_gpus():
+    cases = "test_arrangements_in_shards and fp32 or test_dtypes_and_orders and normal-bf16-channels-last"
+    run("tests/test_thresholds.py", "-k", f"triton and ({cases})", plugins=("poison",))
+
+
 def test_the_rest():
-    """Streaming, thresholds, the functions' errors, and what Triton's backend has of its own."""
-    tests = ("thresholds", "tally", "fast_iou", "backends", "triton")
+    """Streaming, the functions' errors, and what Triton's backend has of its own."""
+    tests = ("tally", "fast_iou", "backends", "triton")
     run(*(f"tests/test_{name}.py" for name in tests), "-k", "triton or test_any or auto")
+
+
+def test_small_cases():
+    """A few that are quick and yet notice the faults of ``scripts/faults.py``."""
+    run(
+        "tests/test_count.py",
+        "-k",
+        "test_named_case and triton and fp32-contiguous and (align-corners or ties or 37-units)",
+    )
+    run("tests/test_thresholds.py", "-k", "triton and test_arrangements and fp32-contiguous and 0.02")

@@ -305,4 +305,12 @@ PYBIND11_MODULE(_cpu, module) {
         return py::bytes(reinterpret_cast<const char*>(&arguments), sizeof arguments);
       },
       py::arg("fields"), "The CUDA counting kernel's argument as it lies in memory, for kernels that NVRTC compiles.");
+
+  module.def(
+      "cuda_select_arguments",
+      [](const py::dict& fields) {
+        const pydissect::cuda::SelectArguments arguments = pydissect::cuda::select_launch_from(fields).arguments;
+        return py::bytes(reinterpret_cast<const char*>(&arguments), sizeof arguments);
+      },
+      py::arg("fields"), "The same of the selecting kernel.");
 }

@@ -1,4 +1,4 @@
-// What the counting kernel is given. Pointers are to memory that the kernel reaches; the caller has checked all sizes.
+// What the kernels are given. Pointers are to memory that the kernel reaches; the caller has checked all sizes.
 #pragma once
 
 #include "../core/job.hpp"
@@ -53,6 +53,25 @@ struct Arguments {
   int levels;
   Split split;
   Sums sums;
+};
+
+constexpr int kMostGroup = 16;  // units that a block selects for
+
+// What the selecting kernel is given. Values that lie side by side are a run; one of neighbouring units with
+// Order::units, else of a map. An image has `rows` times `columns` of them. A run is read in pieces of 16 bytes, at
+// addresses that 16 divides.
+struct SelectArguments {
+  Acts acts;
+  int64_t stride_row, stride_column;  // from run to run
+  int run;           // values, with Order::values
+  int image_pieces;  // of all runs of an image
+  int group;         // units a block
+  Divisor run_pieces, columns;
+  float* values;    // [U, capacity], see core/select.hpp
+  int64_t* fill;    // [U]
+  float* bound;     // [U]
+  int capacity, keep;
+  int64_t* first_nonfinite;  // the smallest n * U + u of a map with a non-finite value, if that is smaller than this
 };
 
 }  // namespace pydissect::cuda

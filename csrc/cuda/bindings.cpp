@@ -35,4 +35,14 @@ PYBIND11_MODULE(_cuda, module) {
       },
       py::arg("fields"), py::arg("device"), py::arg("stream"),
       "Adds the counts of a batch to the sums, on a stream of the device, and does not wait for it.");
+
+  module.def(
+      "select",
+      [](const py::dict& fields, int device, std::uintptr_t stream) {
+        const SelectLaunch launch = select_launch_from(fields);
+        const py::gil_scoped_release release;
+        select(launch, device, reinterpret_cast<void*>(stream));
+      },
+      py::arg("fields"), py::arg("device"), py::arg("stream"),
+      "Adds to a selection what a batch holds of it, on a stream of the device, and does not wait for it.");
 }

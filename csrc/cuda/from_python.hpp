@@ -1,4 +1,5 @@
-// A launch as Python gives it: numbers and addresses by name, all from pydissect/backends/cuda_launch.py.
+// A launch as Python gives it: numbers and addresses by name, all from pydissect/backends/cuda_launch.py
+// and cuda_select.py there.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -7,10 +8,13 @@
 
 namespace pydissect::cuda {
 
-inline Launch launch_from(const pybind11::dict& fields) {
-  const auto take = [&](const char* name, auto& field) {
-    using Field = std::decay_t<decltype(field)>;
-    const pybind11::object value = fields[name];
+class Fields {
+ public:
+  explicit Fields(const pybind11::dict& fields) : fields_(fields) {}
+
+  template <class Field>
+  void take(const char* name, Field& field) const {
+    const pybind11::object value = fields_[name];
     if constexpr (std::is_pointer_v<Field>) {
       field = reinterpret_cast<Field>(value.cast<std::uintptr_t>());
     } else if constexpr (std::is_enum_v<Field>) {
@@ -20,7 +24,29 @@ inline Launch launch_from(const pybind11::dict& fields) {
     } else {
       field = value.cast<Field>();
     }
-  };
+  }
+
+  void take_acts(Acts& acts) const {
+    take("acts", acts.data);
+    take("acts_end", acts.end);
+    take("dtype", acts.dtype);
+    take("images", acts.images);
+    take("units", acts.units);
+    take("h", acts.h);
+    take("w", acts.w);
+    take("stride_n", acts.stride_n);
+    take("stride_u", acts.stride_u);
+    take("stride_y", acts.stride_y);
+    take("stride_x", acts.stride_x);
+  }
+
+ private:
+  const pybind11::dict& fields_;
+};
+
+inline Launch launch_from(const pybind11::dict& fields) {
+  const Fields given(fields);
+  const auto take = [&](const char* name, auto& field) { given.take(name, field); };
   Launch launch = {};
   take("order", launch.order);
   take("blocks", launch.blocks);
@@ -29,17 +55,7 @@ inline Launch launch_from(const pybind11::dict& fields) {
   take("row_bytes", arguments.row_bytes);
   take("thresholds", arguments.thresholds);
   take("levels", arguments.levels);
-  Acts& acts = arguments.acts;
-  take("acts", acts.data);
-  take("dtype", acts.dtype);
-  take("images", acts.images);
-  take("units", acts.units);
-  take("h", acts.h);
-  take("w", acts.w);
-  take("stride_n", acts.stride_n);
-  take("stride_u", acts.stride_u);
-  take("stride_y", acts.stride_y);
-  take("stride_x", acts.stride_x);
+  given.take_acts(arguments.acts);
   Masks& masks = arguments.masks;
   take("bitmap_ranges", masks.bitmap_ranges);
   take("bitmap_concepts", masks.bitmap_concepts);
@@ -79,6 +95,29 @@ inline Launch launch_from(const pybind11::dict& fields) {
   take("unit_area_all", sums.unit_area_all);
   take("concept_area", sums.concept_area);
   take("first_nonfinite", sums.first_nonfinite);
+  return launch;
+}
+
+inline SelectLaunch select_launch_from(const pybind11::dict& fields) {
+  const Fields given(fields);
+  SelectLaunch launch = {};
+  given.take("order", launch.order);
+  given.take("blocks", launch.blocks);
+  SelectArguments& arguments = launch.arguments;
+  given.take_acts(arguments.acts);
+  given.take("stride_row", arguments.stride_row);
+  given.take("stride_column", arguments.stride_column);
+  given.take("run", arguments.run);
+  given.take("image_pieces", arguments.image_pieces);
+  given.take("group", arguments.group);
+  given.take("run_pieces", arguments.run_pieces);
+  given.take("columns", arguments.columns);
+  given.take("values", arguments.values);
+  given.take("fill", arguments.fill);
+  given.take("bound", arguments.bound);
+  given.take("capacity", arguments.capacity);
+  given.take("keep", arguments.keep);
+  given.take("first_nonfinite", arguments.first_nonfinite);
   return launch;
 }
 

@@ -1,11 +1,10 @@
-// The phases of count.cuh as a kernel.
+// The phases of count.cuh, and select.cuh, as kernels.
 #pragma once
 
 #include "count.cuh"
+#include "select.cuh"
 
 namespace pydissect::cuda {
-
-constexpr int kThreads = 512;  // of a block
 
 // Blocks are numbered from `first_block` on, for a grid may be too small for all.
 template <Dtype kDtype, Order kOrder>
@@ -22,6 +21,14 @@ __global__ void __launch_bounds__(kThreads, 2)
 #if defined(__CUDA_ARCH__)
   const Warp warp = {thread % kLanes};
   evaluate<kDtype>(arguments, share, memory, thread / kLanes, kThreads / kLanes, warp);
+#endif
+}
+
+template <Dtype kDtype, Order kOrder>
+__global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_constant__ SelectArguments arguments) {
+#if defined(__CUDA_ARCH__)
+  __shared__ SelectMemory memory;
+  select_units<kDtype, kOrder>(arguments, blockIdx.x, memory, Team{static_cast<int>(threadIdx.x)});
 #endif
 }
 

@@ -71,7 +71,7 @@ DeviceLimits limits(int device) {
 
 void count(const Launch& launch, int device, void* stream) {
   const CurrentDevice current(device);
-  dispatch(launch.arguments.acts.dtype, launch.order, [&](auto dtype, auto order) {
+  dispatch_count(launch.arguments.acts.dtype, launch.order, [&](auto dtype, auto order) {
     const auto kernel = count_kernel<decltype(dtype)::value, decltype(order)::value>;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes));
     constexpr int64_t kGrid = std::numeric_limits<int>::max();
@@ -80,6 +80,15 @@ void count(const Launch& launch, int device, void* stream) {
       kernel<<<blocks, kThreads, launch.shared_bytes, static_cast<cudaStream_t>(stream)>>>(launch.arguments, first);
       check(cudaGetLastError());
     }
+  });
+}
+
+void select(const SelectLaunch& launch, int device, void* stream) {
+  const CurrentDevice current(device);
+  dispatch_select(launch.arguments.acts.dtype, launch.order, [&](auto dtype, auto order) {
+    const auto kernel = select_kernel<decltype(dtype)::value, decltype(order)::value>;
+    kernel<<<launch.blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(launch.arguments);
+    check(cudaGetLastError());
   });
 }
 

@@ -1,4 +1,4 @@
-// Starts the counting kernel, and what it must know of a device.
+// Starts the kernels, and what must be known of a device for it.
 #pragma once
 
 #include <string>
@@ -12,6 +12,12 @@ struct Launch {
   Order order;
   int64_t blocks;
   int shared_bytes;
+};
+
+struct SelectLaunch {
+  SelectArguments arguments;
+  Order order;  // values or units
+  int blocks;
 };
 
 struct DeviceLimits {
@@ -29,7 +35,8 @@ std::string missing(int device);
 
 DeviceLimits limits(int device);
 
-// On a stream of the device; does not wait, allocates nothing. std::runtime_error if it cannot be started.
+// On a stream of the device; they do not wait, and allocate nothing. std::runtime_error if one cannot be started.
 void count(const Launch& launch, int device, void* stream);
+void select(const SelectLaunch& launch, int device, void* stream);
 
 }  // namespace pydissect::cuda

@@ -6,9 +6,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from . import NO_IMAGE, CountArguments, Sums
+from . import CountArguments, Selection, Sums
 from .cuda_launch import OTHER_DEVICE, Limits, count_launch
-from .gpu_select import TorchSelection
+from .cuda_select import select_launch
+from .gpu import TorchRanks, no_image
 from .torch_sift import TorchSifting
 
 _NOT_BUILT = (
@@ -40,7 +41,7 @@ def _limits(index: int) -> Limits:
     return Limits(limits.shared_bytes_a_block, limits.shared_bytes, limits.multiprocessors)
 
 
-class CudaBackend(TorchSelection, TorchSifting):
+class CudaBackend(TorchRanks, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cuda"
@@ -65,9 +66,20 @@ class CudaBackend(TorchSelection, TorchSifting):
         from .. import _cuda
 
         device = arguments.acts.device
-        first_nonfinite = torch.full((), NO_IMAGE, dtype=torch.int64, device=device)
+        first_nonfinite = no_image(device)
         launch = count_launch(arguments, sums, first_nonfinite, _limits(device.index))
         _cuda.count(launch.fields, device.index, torch.cuda.current_stream(device).cuda_stream)
+        return first_nonfinite
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch holds of it, on the current stream of the device."""
+        from .. import _cuda
+
+        device = acts.device
+        first_nonfinite = no_image(device)
+        if acts.numel():
+            launch = select_launch(acts, selection, first_nonfinite)
+            _cuda.select(launch.fields, device.index, torch.cuda.current_stream(device).cuda_stream)
         return first_nonfinite
 
 

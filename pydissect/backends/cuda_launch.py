@@ -17,14 +17,15 @@ from ..grids import Grid, axis_table
 from . import DTYPE_NUMBERS, CountArguments, Sums
 
 THREADS = 512
-"""Threads of a block, ``kThreads`` in ``csrc/cuda/kernel.cuh``."""
+"""Threads of a block, ``kThreads`` in ``csrc/cuda/team.cuh``."""
 
 OTHER_DEVICE = "it computes on CUDA devices; move the activations there with .cuda()"
-"""Why the kernel cannot count activations that lie elsewhere."""
+"""Why the kernels cannot work on activations that lie elsewhere."""
 
 _LANES = 32  # of a warp; also the pixels of a word
 _FOUND_WORDS = 3 * _LANES  # of 32 bits, of ``Found`` in ``csrc/cuda/count.cuh``
-_VALUES, _UNITS, _STRIDED = range(3)
+VALUES, UNITS, STRIDED = range(3)
+"""How values lie in memory, ``Order`` in ``csrc/cuda/arguments.hpp``."""
 
 # A block brings the image's masks into shared memory, so it should read several times as much of the activations.
 _BLOCK_BYTES = 2**17
@@ -87,10 +88,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch of the counting kernel.
+    """A launch of a kernel.
 
     Attributes:
-        fields: numbers and addresses by name; among them ``blocks`` and ``shared_bytes``.
+        fields: numbers and addresses by name; among them ``blocks``.
         tensors: that the addresses are of, to be kept until the kernel is started.
     """
 
@@ -98,32 +99,46 @@ class Launch:
     tensors: tuple[Tensor, ...]
 
 
+def up(numerator: int, denominator: int) -> int:
+    """A quotient, rounded up."""
+    return -(-numerator // denominator)
+
+
+def acts_fields(acts: Tensor) -> dict[str, int]:
+    """What the kernels are told of activations ``[N, U, h, w]``."""
+    names = ("stride_n", "stride_u", "stride_y", "stride_x")
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(acts.shape, acts.stride(), strict=True))
+    return {
+        "acts": acts.data_ptr(),
+        "acts_end": acts.data_ptr() + (extent * acts.element_size() if acts.numel() else 0),
+        "dtype": DTYPE_NUMBERS[acts.dtype],
+        **dict(zip(("images", "units", "h", "w"), acts.shape, strict=True)),
+        **dict(zip(names, acts.stride(), strict=True)),
+    }
+
+
 def _order(acts: Tensor) -> int:
     _, units, h, w = acts.shape
     _, stride_u, stride_y, stride_x = acts.stride()
     rows_join = (w == 1 or stride_x == 1) and (h == 1 or stride_y == w)
     if rows_join and (units == 1 or stride_u == h * w):
-        return _VALUES
-    return _UNITS if units > 1 and stride_u == 1 else _STRIDED
-
-
-def _up(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
+        return VALUES
+    return UNITS if units > 1 and stride_u == 1 else STRIDED
 
 
 def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, threads: int) -> dict[str, int]:
     """How the work is split, given how many bitmaps an image can have at most."""
     images, units, h, w = acts.shape
-    words, warps = _up(size[1], _LANES), threads // _LANES
+    words, warps = up(size[1], _LANES), threads // _LANES
     band = min(h, max(_MARK_WORDS * 32 // words, 1))
-    mark_words = _up(band * words, 32)
+    mark_words = up(band * words, 32)
     group = 1
     if band == h:
         wanted = max(_BLOCK_BYTES // (h * w * acts.element_size()), warps)
         enough_blocks = images * units // (4 * _BLOCKS_A_MULTIPROCESSOR * limits.multiprocessors)
         group = max(min(wanted, enough_blocks, _MARK_WORDS // mark_words, _MOST_VALUES // (h * w), units), 1)
-    groups = max(_up(units, group), 1)
-    group = max(_up(units, groups), 1)
+    groups = max(up(units, group), 1)
+    group = max(up(units, groups), 1)
     found_offset = group * (1 + mark_words)
     masks_offset = found_offset + _FOUND_WORDS * warps
     mask_stride = size[0] * words | 1
@@ -137,7 +152,7 @@ def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, th
         "group": group,
         "groups": groups,
         "band": band,
-        "bands": _up(h, band),
+        "bands": up(h, band),
         "slices": max(min(warps // group, mark_words), 1),
         "mark_words": mark_words,
         "staged": staged,
@@ -146,7 +161,7 @@ def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, th
         "masks_offset": masks_offset,
         "map_values": h * w,
         "words": words,
-        "blocks": images * groups * _up(h, band),
+        "blocks": images * groups * up(h, band),
         "shared_bytes": shared_bytes,
     }
 
@@ -167,9 +182,8 @@ def count_launch(
         InputError: a block's share of a map does not fit into shared memory.
     """
     acts, masks = arguments.acts, arguments.masks
-    images, units, h, w = acts.shape
+    h, w = acts.shape[2:]
     tensors = {
-        "acts": acts,
         "thresholds": arguments.threshold,
         "bitmap_ranges": masks.bitmap_ranges.contiguous(),
         "bitmap_concepts": masks.bitmap_concepts,
@@ -182,15 +196,9 @@ def count_launch(
         **vars(sums),
         "first_nonfinite": first_nonfinite,
     }
-    strides = zip(("stride_n", "stride_u", "stride_y", "stride_x"), acts.stride(), strict=True)
     fields = {
-        "dtype": DTYPE_NUMBERS[acts.dtype],
+        **acts_fields(acts),
         "order": _order(acts),
-        "images": images,
-        "units": units,
-        "h": h,
-        "w": w,
-        **dict(strides),
         "H": masks.size[0],
         "W": masks.size[1],
         "row_bytes": masks.bitmaps.shape[2],
@@ -200,4 +208,4 @@ def count_launch(
         **_split(acts, masks.size, min(masks.num_concepts, len(masks.bitmaps)), limits, threads),
         **{name: tensor.data_ptr() for name, tensor in tensors.items()},
     }
-    return Launch(fields, tuple(tensors.values()))
+    return Launch(fields, (acts, *tensors.values()))

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from .. import _cpu
-from . import NO_IMAGE, CountArguments, Sums
-from .cuda_launch import OTHER_DEVICE, THREADS, Limits, count_launch
-from .gpu_select import TorchSelection
+from . import CountArguments, Selection, Sums
+from .cuda_launch import OTHER_DEVICE, STRIDED, THREADS, UNITS, VALUES, Limits, count_launch
+from .cuda_select import select_launch
+from .gpu import TorchRanks, no_image
 from .torch_sift import TorchSifting
 
 _PACKAGE = Path(__file__).parents[1]
 _DTYPES = ("f32", "f16", "bf16")
-_ORDERS = ("values", "units", "strided")
+_ORDERS = {VALUES: "values", UNITS: "units", STRIDED: "strided"}
+_KERNELS = {"count": (VALUES, UNITS, STRIDED), "select": (VALUES, UNITS)}  # and the orders that they are made for
 _LARGEST_GRID = 2**31 - 1
 
 
@@ -31,6 +33,11 @@ def source_folder() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "csrc"
 
 
+def _name(kernel: str, dtype: int, order: int) -> str:
+    values = f"pydissect::Dtype::{_DTYPES[dtype]}, pydissect::cuda::Order::{_ORDERS[order]}"
+    return f"pydissect::cuda::{kernel}_kernel<{values}>"
+
+
 def kernel_source() -> tuple[str, list[str], list[str]]:
     """What NVRTC compiles: the source, the flags, and the names of the kernels, of each dtype in each order."""
     folder = source_folder()
@@ -38,11 +45,7 @@ def kernel_source() -> tuple[str, list[str], list[str]]:
     kernel = Path(build["kernel"]).relative_to("csrc")
     # NVRTC takes functions for the host's unless told otherwise.
     flags = [*build["flags"], "-default-device", f"-I{folder}"]
-    names = [
-        f"pydissect::cuda::count_kernel<pydissect::Dtype::{dtype}, pydissect::cuda::Order::{order}>"
-        for dtype in _DTYPES
-        for order in _ORDERS
-    ]
+    names = [_name(name, dtype, order) for name, orders in _KERNELS.items() for dtype in range(3) for order in orders]
     return f'#include "{kernel.as_posix()}"\n', flags, names
 
 
@@ -73,17 +76,17 @@ def _limits(index: int) -> Limits:
 
 
 @lru_cache(maxsize=64)
-def _kernel(index: int, number: int) -> Any:
+def _kernel(index: int, name: str) -> Any:
     """A kernel on a device; its module is compiled once."""
     import cupy
 
     source, flags, names = kernel_source()
     with cupy.cuda.Device(index):
         module = cupy.RawModule(code=source, options=tuple(flags), backend="nvrtc", name_expressions=names)
-        return module.get_function(names[number])
+        return module.get_function(name)
 
 
-class CupyBackend(TorchSelection, TorchSifting):
+class CupyBackend(TorchRanks, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "cupy"
@@ -108,9 +111,9 @@ class CupyBackend(TorchSelection, TorchSifting):
         import cupy
 
         device = arguments.acts.device
-        first_nonfinite = torch.full((), NO_IMAGE, dtype=torch.int64, device=device)
+        first_nonfinite = no_image(device)
         fields = count_launch(arguments, sums, first_nonfinite, _limits(device.index)).fields
-        kernel = _kernel(device.index, fields["dtype"] * len(_ORDERS) + fields["order"])
+        kernel = _kernel(device.index, _name("count", fields["dtype"], fields["order"]))
         structure = np.frombuffer(_cpu.cuda_arguments(fields), np.uint8)
         stream = torch.cuda.current_stream(device).cuda_stream
         with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
@@ -118,6 +121,22 @@ class CupyBackend(TorchSelection, TorchSifting):
             for first in range(0, fields["blocks"], _LARGEST_GRID):
                 blocks = min(fields["blocks"] - first, _LARGEST_GRID)
                 kernel((blocks,), (THREADS,), (structure, np.int64(first)), shared_mem=fields["shared_bytes"])
+        return first_nonfinite
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch holds of it, on the current stream of the device."""
+        import cupy
+
+        device = acts.device
+        first_nonfinite = no_image(device)
+        if not acts.numel():
+            return first_nonfinite
+        fields = select_launch(acts, selection, first_nonfinite).fields
+        kernel = _kernel(device.index, _name("select", fields["dtype"], fields["order"]))
+        structure = np.frombuffer(_cpu.cuda_select_arguments(fields), np.uint8)
+        stream = torch.cuda.current_stream(device).cuda_stream
+        with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
+            kernel((fields["blocks"],), (THREADS,), (structure,))
         return first_nonfinite
 
 

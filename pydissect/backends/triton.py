@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..grids import AxisTable, Grid, axis_table
-from . import NO_IMAGE, CountArguments, Sums
-from .gpu_select import TorchSelection
+from . import CountArguments, Selection, Sums
+from .gpu import TorchRanks, check_capacity, map_axes, no_image
 from .torch_sift import TorchSifting
 
 _WORD = 32  # pixels a word, see kernels/count.py
@@ -35,6 +35,11 @@ COUNT_WARPS = 4
 COUNT_PROGRAMS = 4  # a multiprocessor: as many as its registers hold
 AREA_TILE = {"UNITS": 32, "IMAGES": 16, "CATEGORIES": 8}
 CONCEPT_BLOCK = 128
+SELECT_VALUES = 1024
+SELECT_UNITS = 16  # if their values lie side by side
+SELECT_BLOCK = 1024
+# Left to itself, the assembler takes fewer registers and spills.
+SELECT_OPTIONS = {"num_warps": 8, "maxnreg": 128}
 
 # Nothing may be fused, in any kernel: see kernels/interpolate.py.
 _EXACT = {"enable_fp_fusion": False}
@@ -88,6 +93,11 @@ def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int], devi
     )
 
 
+def _power(size: int) -> int:
+    """The smallest power of two that is no smaller."""
+    return 1 << (size - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class ScanTile:
     """What a program of the scan looks at: so many maps, rows and columns, powers of two."""
@@ -99,13 +109,25 @@ class ScanTile:
     @classmethod
     def of_maps(cls, units: int, h: int, w: int) -> "ScanTile":
         """The tile for so many maps an image, of a size."""
+        columns = min(_power(w), SCAN_COLUMNS)
+        rows = min(_power(h), SCAN_VALUES // columns)
+        return cls(min(_power(units), SCAN_VALUES // (rows * columns)), rows, columns)
 
-        def power(size: int) -> int:
-            return 1 << (size - 1).bit_length()
 
-        columns = min(power(w), SCAN_COLUMNS)
-        rows = min(power(h), SCAN_VALUES // columns)
-        return cls(min(power(units), SCAN_VALUES // (rows * columns)), rows, columns)
+@dataclass(frozen=True)
+class SelectTile:
+    """What a program of the selection reads at once: so many images, columns and units, powers of two."""
+
+    images: int
+    columns: int
+    units: int
+
+    @classmethod
+    def of_rows(cls, columns: int, units_side_by_side: bool) -> "SelectTile":
+        """The tile for rows of so many values."""
+        units = SELECT_UNITS if units_side_by_side else 1
+        columns = min(_power(columns), SELECT_VALUES // units)
+        return cls(SELECT_VALUES // (columns * units), columns, units)
 
 
 @dataclass(frozen=True)
@@ -147,7 +169,7 @@ def _programs(device: torch.device) -> int:
     return COUNT_PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count
 
 
-class TritonBackend(TorchSelection, TorchSifting):
+class TritonBackend(TorchRanks, TorchSifting):
     """See :class:`pydissect.backends.Backend`."""
 
     name = "triton"
@@ -186,10 +208,50 @@ class TritonBackend(TorchSelection, TorchSifting):
         Workspace: ``WORKSPACE_BYTES``, and 8 KB a program.
         """
         device = arguments.acts.device
-        first_nonfinite = torch.full((), NO_IMAGE, dtype=torch.int64, device=device)
+        first_nonfinite = no_image(device)
         with _on(device):
             self._sum_concept_areas(arguments, sums)
             self._count(arguments, sums, first_nonfinite)
+        return first_nonfinite
+
+    def select(self, acts: Tensor, selection: Selection) -> Tensor:
+        """Adds to the selection what a batch holds of it.
+
+        A program has a unit of its own, or ``SELECT_UNITS`` neighbouring ones, so a GPU is full only if there are
+        several times as many units as multiprocessors.
+        """
+        first_nonfinite = no_image(acts.device)
+        if not acts.numel():
+            return first_nonfinite
+        images, units = acts.shape[:2]
+        stride_n, stride_u = acts.stride()[:2]
+        (rows, stride_row), (columns, stride_column) = map_axes(acts)
+        capacity = check_capacity(selection)
+        tile = SelectTile.of_rows(columns, units > 1 and stride_u == 1)
+        with _on(acts.device):
+            _kernels("select").select[(-(-units // tile.units),)](
+                acts,
+                stride_n,
+                stride_u,
+                stride_row,
+                stride_column,
+                images,
+                units,
+                rows,
+                columns,
+                selection.values,
+                selection.fill,
+                selection.bound,
+                capacity,
+                selection.keep,
+                first_nonfinite,
+                IMAGES=tile.images,
+                COLUMNS=tile.columns,
+                UNITS=tile.units,
+                BLOCK=SELECT_BLOCK,
+                **SELECT_OPTIONS,
+                **_EXACT,
+            )
         return first_nonfinite
 
     def _sum_concept_areas(self, arguments: CountArguments, sums: Sums) -> None:
