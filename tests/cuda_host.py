@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from pydissect.backends import CountArguments, Selection, Sums
@@ -40,7 +41,10 @@ def extension() -> ModuleType:
         return _cuda_host
     base = ROOT / "build" / "cuda_host"
     command = [sys.executable, "setup.py", "-q", "build_ext", f"--build-temp={base}/temp", f"--build-lib={base}/lib"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "PYDISSECT_BUILD": "cuda_host"}, check=True)
+    base.mkdir(parents=True, exist_ok=True)
+    # Of the processes that run tests at the same time, one builds.
+    with FileLock(base / "lock"):
+        subprocess.run(command, cwd=ROOT, env={**os.environ, "PYDISSECT_BUILD": "cuda_host"}, check=True)
     path = base / "lib" / "pydissect" / f"_cuda_host{sysconfig.get_config_var('EXT_SUFFIX')}"
     spec = importlib.util.spec_from_file_location("pydissect._cuda_host", path)
     assert spec is not None

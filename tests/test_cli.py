@@ -536,6 +536,9 @@ def test_the_commands_of_the_design():
         ("data", "check"),
         ("data", "pack"),
         ("data", "synth"),
+        ("scan", "status"),
+        ("scan", "query"),
+        ("scan", "plot"),
     } <= {*commands(main)}
 
 
@@ -544,7 +547,8 @@ def test_help_shows_an_example(path: tuple[str, ...]):
     result = run(*path, "--help")
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
-    assert f"Example: pydissect {' '.join(path)} " in text
+    # `pydissect scan` runs a scan where it is given none of its commands.
+    assert f"Example: pydissect {' '.join(path).removesuffix(' run')} " in text
     assert "--debug" in text
     assert result.stderr == ""
 
