@@ -22,6 +22,15 @@ settings.register_profile("thorough", max_examples=3000, **_CALM)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+# Where several processes share out the files, the one that takes longest must not come last.
+_LONGEST = ("test_triton_interpreter.py", "test_real_data.py", "test_count.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(scope="session")
 def shared_data_folder() -> Path:
     """The folder of real data beside the repository, which a clone does not have."""
