@@ -15,7 +15,7 @@ install: .venv/.installed
 
 # In as many processes as there are cores, a file's tests in one of them.
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check

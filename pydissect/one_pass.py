@@ -78,7 +78,6 @@ class OnePass:
         self._backend = backend
         self._bound: Tensor | None = None
         self._drop_at = _LEAST_BYTES
-        self._thresholds: Tensor | None = None
 
     def update(self, acts: Any) -> None:
         """Takes up a batch of activations ``[N, U, h, w]``, fp32, fp16 or bf16.

@@ -69,6 +69,14 @@ class Found(NamedTuple):
     top: TopImages
 
 
+class Kept(NamedTuple):
+    """What the only pass leaves: each layer's activations, as far as they matter, what it found, and all masks."""
+
+    ones: Mapping[str, OnePass]
+    found: Mapping[str, Found]
+    masks: Sequence[PackedMasks]  # of each batch
+
+
 class Passes:
     """The passes over a source's images.
 
@@ -106,8 +114,8 @@ class Passes:
         """The first image, for the capture to try the model on."""
         return self._prepare(self._source.example())
 
-    def keep(self, capture: LayerCapture, store: CandidateStore) -> tuple[dict[str, OnePass], list[PackedMasks]]:
-        """The only pass: what is kept of each layer's activations, and the masks of each batch.
+    def keep(self, capture: LayerCapture, store: CandidateStore) -> Kept:
+        """The only pass.
 
         Raises:
             InputError: a non-finite activation, or no room for what must be kept.
@@ -126,26 +134,27 @@ class Passes:
                 backend=settings.backend,
             )
         kept = []
+        found = {}
         for acts, masks in self._batches(capture, "running the model"):
             for name, one in ones.items():
                 one.update(acts[name])
                 self._check_batch(name, one.finder)
             kept.append(masks)
         for name, one in ones.items():
-            one.thresholds()
+            thresholds = one.thresholds()
             self._check_all(name, one.finder)
-        return ones, [self._source.settled(masks) for masks in kept]
+            assert one.top is not None
+            found[name] = Found(thresholds, one.top)
+        return Kept(ones, found, [self._source.settled(masks) for masks in kept])
 
-    def count_kept(
-        self, capture: LayerCapture, ones: Mapping[str, OnePass], masks: Sequence[PackedMasks]
-    ) -> dict[str, LayerDissection]:
+    def count_kept(self, capture: LayerCapture, kept: Kept) -> dict[str, LayerDissection]:
         """Counts what the only pass has kept."""
-        counting = self._counting({name: _found(one) for name, one in ones.items()})
+        counting = self._counting(kept.found)
         feed = MaskFeed(self._device)
         total, done = self._source.num_images, 0
-        replays = {name: one.replay() for name, one in ones.items()}
+        replays = {name: one.replay() for name, one in kept.ones.items()}
         self._progress("counting", done, total)
-        for batch in masks:
+        for batch in kept.masks:
             feed.send(batch)
             on_device = feed.take()
             for name, replay in replays.items():
@@ -228,11 +237,6 @@ class Passes:
                 f"layer {layer!r}: unit {unit} has a non-finite activation (NaN, infinite or of magnitude 2^126 or "
                 f"more) on image {self._source.image_name(image)}; nonfinite 'off' counts such values as off"
             )
-
-
-def _found(one: OnePass) -> Found:
-    assert one.top is not None
-    return Found(one.thresholds(), one.top)
 
 
 def _of_batch(replay: Iterator[tuple[int, Tensor]], images: int) -> Iterator[tuple[int, int, Tensor]]:

@@ -160,9 +160,9 @@ def dissect(
         bound = "exact" if source.num_images is not None else "none" if source.most_images is None else "limit"
         if passes == 1:
             with clock("model"):
-                ones, masks = run.keep(capture, store)
+                left = run.keep(capture, store)
             with clock("counting"):
-                results = run.count_kept(capture, ones, masks)
+                results = run.count_kept(capture, left)
         else:
             with clock("thresholds"):
                 found = run.thresholds(capture)
