@@ -7,7 +7,7 @@ from .messages import one_line
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """The device of a name, if torch can use it.
+    """The device of a name, if torch can use it; that of ``cuda`` has the number of torch's current one.
 
     Raises:
         InputError: it is no device's name, or cannot be used; the message says why.
@@ -18,10 +18,16 @@ def usable_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device: expected one such as cpu, cuda or cuda:1, found {device!r}") from None
     try:
         # Whatever torch lacks for it, the driver or the device itself, shows in the smallest work there is.
-        torch.zeros(1, device=result).item()
+        probe = torch.zeros(1, device=result)
+        probe.item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device: {str(result)!r} cannot be used: {one_line(error)}") from None
-    return result
+    return probe.device
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory that nothing takes yet."""
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def describe_device(device: torch.device) -> str:

@@ -1,34 +1,70 @@
-"""Masks on their way to the device that counts, while the model runs there."""
+"""Masks on their way to the device that counts, while the model runs there, or there for good."""
+
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from .broden import Broden
+from .devices import free_memory
 from .masks import PackedMasks
+
+_RESIDENT_SHARE = 0.25  # of a device's free memory, that masks may take for good
+
+_resident: WeakKeyDictionary[Broden, tuple[str, PackedMasks]] = WeakKeyDictionary()
+
+
+def resident_masks(data: Broden, fingerprint: str, masks: PackedMasks, device: torch.device) -> PackedMasks | None:
+    """A dataset's masks in the memory of a GPU, sent once and kept there for as long as ``data`` lives.
+
+    Args:
+        data: the dataset; its masks are kept on one device.
+        fingerprint: of the dataset as it is.
+        masks: of its first images, as many as are needed.
+        device: where they are counted.
+
+    Returns:
+        The masks; None where they would take more than a quarter of what is free, or the device is no GPU.
+    """
+    if device.type == "cpu":
+        return None
+    kept_fingerprint, kept = _resident.pop(data, ("", masks))
+    if kept_fingerprint != fingerprint or kept.device != device or len(kept) < len(masks):
+        compact = masks.compact()
+        if compact.nbytes > _RESIDENT_SHARE * free_memory(device):
+            return None
+        kept = compact.to(device)
+    _resident[data] = fingerprint, kept
+    return kept[: len(masks)]
 
 
 class MaskFeed:
-    """Sends the masks of one batch after the other to a device.
+    """Gives the masks of one batch after the other on a device.
 
     To a GPU they go from pinned memory and on a stream of their own, so that neither the host nor the model waits.
 
     Args:
         device: where they are counted.
+        resident: all masks, where they are on the device already; none is sent then.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, resident: PackedMasks | None = None) -> None:
         self._device = device
+        self._resident = resident
         self._stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
+        if device.type == "cuda" and resident is None:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._sent: PackedMasks | None = None
 
-    def send(self, masks: PackedMasks) -> None:
-        """Starts to send a batch's masks."""
-        if self._stream is None:
+    def send(self, masks: PackedMasks, first: int) -> None:
+        """Starts to send the masks of a batch, whose first image is number ``first`` of all."""
+        if self._resident is not None:
+            self._sent = self._resident[first : first + len(masks)]
+        elif self._stream is None:
             self._sent = masks.to(self._device)
-            return
-        with torch.cuda.stream(self._stream):
-            self._sent = masks.map(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True))
+        else:
+            with torch.cuda.stream(self._stream):
+                self._sent = masks.compact().map(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True))
 
     def take(self) -> PackedMasks:
         """The masks sent last, for work that is queued from now on."""

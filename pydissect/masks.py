@@ -333,10 +333,33 @@ class PackedMasks:
         return self if categories == self.categories else self._replace(categories=categories)
 
     def to(self, device: str | torch.device) -> "PackedMasks":
-        """The masks on another device; themselves if they are there."""
+        """The masks on another device, without the bitmaps of images that are not among them; themselves if they are
+        there.
+        """
         if self.device == torch.device(device):
             return self
-        return self.map(lambda tensor: tensor.to(device))
+        return self.compact().map(lambda tensor: tensor.to(device))
+
+    def compact(self) -> "PackedMasks":
+        """The same masks without those of other images, which the tensors of a selection hold too.
+
+        Of consecutive images nothing is copied.
+        """
+        bitmaps, whole = _held(self.bitmap_ranges), _held(self.whole_ranges)
+        return self._replace(
+            bitmap_ranges=_consecutive(self.bitmap_ranges),
+            bitmap_concepts=self.bitmap_concepts[bitmaps],
+            bitmap_pixels=self.bitmap_pixels[bitmaps],
+            bitmaps=self.bitmaps[bitmaps],
+            whole_ranges=_consecutive(self.whole_ranges),
+            whole_concepts=self.whole_concepts[whole],
+            bitmap_map=None,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in vars(self).values() if isinstance(tensor, Tensor))
 
     def map(self, change: Callable[[Tensor], Tensor], names: Sequence[str] | None = None) -> "PackedMasks":
         """The masks with those tensors changed that have one of the names, or all; they lie in no file then."""
@@ -400,6 +423,19 @@ def _places(ranges: Tensor) -> Tensor:
     lengths = ranges[:, 1] - ranges[:, 0]
     starts = torch.repeat_interleave(ranges[:, 0] - (lengths.cumsum(0) - lengths), lengths)
     return starts + torch.arange(len(starts), device=ranges.device)
+
+
+def _held(ranges: Tensor) -> slice | Tensor:
+    """What ``ranges`` ``[N, 2]`` hold: a slice where each begins at the end of the one before, else numbers."""
+    if len(ranges) and torch.equal(ranges[1:, 0], ranges[:-1, 1]):
+        return slice(int(ranges[0, 0]), int(ranges[-1, 1]))
+    return _places(ranges)
+
+
+def _consecutive(ranges: Tensor) -> Tensor:
+    """Ranges ``[N, 2]`` of the same lengths, the first from 0 on, each from the end of the one before."""
+    ends = (ranges[:, 1] - ranges[:, 0]).cumsum(0)
+    return torch.stack([torch.cat([ends.new_zeros(1), ends])[: len(ends)], ends], dim=1)
 
 
 def _describe(tensor: Tensor) -> str:

@@ -150,12 +150,12 @@ class Passes:
     def count_kept(self, capture: LayerCapture, kept: Kept) -> dict[str, LayerDissection]:
         """Counts what the only pass has kept."""
         counting = self._counting(kept.found)
-        feed = MaskFeed(self._device)
+        feed = self._feed()
         total, done = self._source.num_images, 0
         replays = {name: one.replay() for name, one in kept.ones.items()}
         self._progress("counting", done, total)
         for batch in kept.masks:
-            feed.send(batch)
+            feed.send(batch, done)
             on_device = feed.take()
             for name, replay in replays.items():
                 for begin, end, acts in _of_batch(replay, len(batch)):
@@ -191,7 +191,7 @@ class Passes:
     def count(self, capture: LayerCapture, found: Mapping[str, Found]) -> dict[str, LayerDissection]:
         """The second of two passes."""
         counting, done = self._counting(found), 0
-        feed = MaskFeed(self._device)
+        feed = self._feed()
         for acts, masks in self._batches(capture, "counting", feed):
             counting.add_masks(masks)
             on_device = feed.take()
@@ -199,6 +199,9 @@ class Passes:
                 counting.add(name, acts[name], on_device, done)
             done += len(masks)
         return counting.results(capture)
+
+    def _feed(self) -> MaskFeed:
+        return MaskFeed(self._device, self._source.resident_masks(self._device))
 
     def _counting(self, found: Mapping[str, Found]) -> "_Counting":
         return _Counting(self._source, self._settings, found)
@@ -211,7 +214,7 @@ class Passes:
         self._progress(stage, done, total)
         for images, masks in self._source.batches():
             if feed is not None:
-                feed.send(masks)
+                feed.send(masks, done)
             with self.precision():
                 acts = capture(self._prepare(images))
             yield acts, masks

@@ -17,6 +17,7 @@ from .errors import InputError
 from .image_cache import cached_images, image_writer
 from .mapped_tensor import MappedTensor
 from .mask_cache import cached_masks
+from .mask_feed import resident_masks
 from .masks import PackedMasks, as_masks
 from .normalize import Normalization
 from .parallel import ordered_map
@@ -65,6 +66,9 @@ class Source(Protocol):
 
     def settled(self, masks: PackedMasks) -> PackedMasks:
         """Masks that came in the first iteration, with the concepts that are known after it."""
+
+    def resident_masks(self, device: torch.device) -> PackedMasks | None:
+        """The masks of all images where they lie in a device's memory, or can lie there and are needed again."""
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""
@@ -158,6 +162,10 @@ class BrodenSource:
         """Masks that came in the first iteration, with the concepts that are known after it."""
         return masks
 
+    def resident_masks(self, device: torch.device) -> PackedMasks | None:
+        """Its masks in the memory of a GPU that has room for them, where they stay for its next dissection."""
+        return resident_masks(self._data, self._fingerprint, self._masks, device)
+
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""
         return self._data.rows[i].image
@@ -231,6 +239,10 @@ class IterableSource:
             f"data: expected {self.num_images} images as in the first iteration, found {found}; "
             "every iteration must give the same batches"
         )
+
+    def resident_masks(self, device: torch.device) -> PackedMasks | None:
+        """None: masks come batch by batch."""
+        return None
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""

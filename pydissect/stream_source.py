@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .categories import Categories, as_categories
@@ -99,6 +100,10 @@ class StreamSource:
         if masks.num_concepts > len(self.concepts):
             raise InputError(f"masks: expected {len(self.concepts)} concepts, found {masks.num_concepts}")
         return masks.of_categories(self.categories)
+
+    def resident_masks(self, device: torch.device) -> PackedMasks | None:
+        """None: masks come batch by batch."""
+        return None
 
     def image_name(self, i: int) -> str:
         """What to call image ``i`` in an error."""

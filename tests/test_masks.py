@@ -318,6 +318,29 @@ def test_selects_images(selection: object):
     assert chosen.concept_area().tolist() == expected.sum((0, 2, 3)).tolist()
     assert chosen.concept_images().tolist() == expected.flatten(2).any(2).sum(0).tolist()
     assert chosen.bitmaps is case.packed.bitmaps
+    compact = chosen.compact()
+    assert torch.equal(compact.unpack(), expected)
+    assert torch.equal(compact.annotated, chosen.annotated)
+    check_canonical(compact)
+    ranges = compact.bitmap_ranges.flatten().tolist(), compact.whole_ranges.flatten().tolist()
+    assert all(numbers == sorted(numbers) and numbers[:1] in ([], [0]) for numbers in ranges)
+    assert len(compact.bitmaps) == sum(0 < pixels < expected[0, 0].numel() for pixels in expected.sum((2, 3)).flatten())
+    assert len(compact.whole_concepts) == int(expected.flatten(2).all(2).sum())
+
+
+@pytest.mark.parametrize("selection", [slice(1, 4), [4, 0]], ids=str)
+def test_only_selected_images_move_to_another_device(selection: slice | Sequence[int]):
+    chosen = make_case(images=5, present=(3, 0, 5, 1, 4), concepts=6).packed[selection]
+    moved = chosen.to("meta")
+    assert moved.device == torch.device("meta")
+    assert moved.bitmaps.shape == chosen.compact().bitmaps.shape
+    assert moved.nbytes == chosen.compact().nbytes
+
+
+def test_consecutive_images_are_made_compact_without_a_copy():
+    packed = make_case(images=5, present=(3, 2, 5, 1, 4), concepts=6).packed
+    first = int(packed.bitmap_ranges[1, 0])
+    assert packed[1:4].compact().bitmaps.data_ptr() == packed.bitmaps[first:].data_ptr()
 
 
 def test_selects_of_a_selection():

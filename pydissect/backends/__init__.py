@@ -188,5 +188,8 @@ def choose_backend(name: str, device: torch.device) -> Backend:
     backend = load_backend(name)
     reason = backend.unavailable(device)
     if reason is not None:
+        on_gpu = backend.unavailable(torch.device("cuda")) if device.type == "cpu" else None
+        if on_gpu is not None:
+            reason = f"{reason}; but on device cuda, {on_gpu}" if on_gpu != reason else reason
         raise InputError(f"{source}: {name!r} cannot be used on device {device}: {reason}")
     return backend
