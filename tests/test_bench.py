@@ -409,6 +409,7 @@ def test_counting_on_a_device(tmp_path: Path) -> None:
     for row in result.rows:
         assert row.bytes_per_second == pytest.approx(row.maps_per_second * 169 * (4 if row.format == "fp32" else 2))
         assert row.scan_share > 0
+        assert row.thresholds_share_of_read > 0
     report = Report(describe_machine(), Settings(True, 2, 1, 1 << 16, "huge"), devices=[result])
     report.save(tmp_path / "device.json")
     assert Report.load(tmp_path / "device.json") == report
@@ -438,5 +439,5 @@ def test_the_table_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     result = run("bench", "--device", "cpu", "--quick", "--rounds", "1")
     assert result.exit_code == 0, result.stderr
-    for text in ("counting on cpu", "small", "reading", "copying, both ways", "fp16, cpu", "plain torch"):
+    for text in ("counting on cpu", "small", "reading", "copying, both ways", "fp16, cpu", "plain torch", "thresholds"):
         assert text in result.stdout

@@ -1,12 +1,16 @@
 """Every backend that works on a GPU, at the size that GPUs are for: the same integers as on the CPU."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from pydissect import Counts, PackedMasks, ThresholdFinder, count, dissect, fast_iou, quantile_thresholds
+from pydissect import Broden, Counts, PackedMasks, ThresholdFinder, count, dissect, fast_iou, quantile_thresholds
 from pydissect.backends import CountArguments, Sums, backend_names, load_backend
 from pydissect.bench.workloads import CONCEPTS, make_activations, make_labels
+from pydissect.mask_feed import MaskFeed, resident_masks
+from pydissect.synth import make_dataset
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 
@@ -151,3 +155,36 @@ def test_a_whole_dissection(backend: str) -> None:
     found = dissect(model, data, "0", quantile=0.01, device="cuda", backend=backend)["0"]
     assert torch.equal(found.thresholds, expected.thresholds)
     assert found.counts == expected.counts
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_masks_on_their_way(tmp_path: Path, resident: bool) -> None:
+    make_dataset(tmp_path / "data", 10)
+    data = Broden(tmp_path / "data")
+    here = torch.zeros((), device=CUDA).device
+    kept = resident_masks(data, "a", data.masks, here)
+    assert kept is not None
+    assert resident_masks(data, "a", data.masks, here).bitmaps is kept.bitmaps
+    feed = MaskFeed(here, kept if resident else None)
+    for begin in range(0, 10, 4):
+        batch = data.masks[begin : begin + 4]
+        feed.send(batch, begin)
+        taken = feed.take()
+        assert taken.device == here
+        assert torch.equal(taken.to("cpu").unpack(), batch.unpack())
+
+
+@each_backend
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_dissection_of_a_dataset(backend: str, passes: int, tmp_path: Path) -> None:
+    """With resident masks, and once more with those that are there already."""
+    make_dataset(tmp_path / "data", 10)
+    data = Broden(tmp_path / "data")
+    model = torch.nn.Sequential(torch.nn.MaxPool2d(4))
+    expected = dissect(model, data, "0", quantile=0.05, batch_size=4)["0"]
+    for _ in range(2):
+        found = dissect(model, data, "0", quantile=0.05, batch_size=4, passes=passes, device="cuda", backend=backend)[
+            "0"
+        ]
+        assert torch.equal(found.thresholds, expected.thresholds)
+        assert found.counts == expected.counts

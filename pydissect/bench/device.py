@@ -1,4 +1,4 @@
-"""Counting on a device whose memory holds the activations: every backend, against its bandwidth and plain torch."""
+"""Counting and thresholds on a device whose memory holds the activations, by every backend; against its bandwidth."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..progress import Progress
 from .baselines import plain_torch, plain_torch_of_all
 from .results import DeviceResult, DeviceRow
+from .thresholds import streamed
 from .timing import interleaved, median_ratio, seconds
 from .workloads import (
     CONCEPTS,
@@ -109,6 +110,7 @@ def measure_device(
             sides[name, layout.name, "all"] = _counting(name, stream, stream.threshold, stream.masks)
             sides[name, layout.name, "scan"] = _counting(name, stream, dead, bare)
             sides[name, layout.name, "interpolate"] = _counting(name, stream, stream.threshold, bare)
+            sides[name, layout.name, "thresholds"] = partial(streamed, stream.acts, name)
     times = _in_turn(sides, device, rounds, lambda done: progress(workload.name, done, rounds))
 
     few_maps = few.shape[0] * few.shape[1]
@@ -121,6 +123,7 @@ def measure_device(
         read = [plain.bytes / taken for taken in times["read",]]
         copy = [2 * plain.bytes / taken for taken in times["copy",]]
         scan, interpolate = times[name, layout.name, "scan"], times[name, layout.name, "interpolate"]
+        thresholds = times[name, layout.name, "thresholds"]
         return DeviceRow(
             backend=name,
             format=layout.name,
@@ -134,6 +137,7 @@ def measure_device(
             else median_ratio(speed, [few_maps / taken for taken in times["compiled",]]),
             scan_share=median_ratio(scan, time_all),
             interpolate_share=median_ratio([b - a for a, b in zip(scan, interpolate, strict=True)], time_all),
+            thresholds_share_of_read=median_ratio([stream.bytes / taken for taken in thresholds], read),
         )
 
     return DeviceResult(

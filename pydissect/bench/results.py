@@ -145,7 +145,7 @@ class PackingRow:
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """Counting by one backend on a device, in one format.
+    """Counting, and thresholds, by one backend on a device, in one format.
 
     Attributes:
         share_of_read: of the bandwidth at which the device reads the same activations.
@@ -154,6 +154,8 @@ class DeviceRow:
         times_compiled_torch: as many as its ``torch.compile``d version; None where that failed.
         scan_share: of the time, that counting takes where no value is above its threshold: reading and comparing.
         interpolate_share: of the time, that is added where images carry no mask: finding the pixels above it.
+        thresholds_share_of_read: of the bandwidth of reading, at which exact thresholds of the same activations are
+            found, all batches from the first on.
     """
 
     backend: str
@@ -166,6 +168,7 @@ class DeviceRow:
     times_compiled_torch: float | None
     scan_share: float
     interpolate_share: float
+    thresholds_share_of_read: float
 
 
 @dataclass(frozen=True)

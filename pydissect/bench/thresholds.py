@@ -43,9 +43,10 @@ def make_values(workload: ThresholdWorkload, images: int, order: str, pages: str
     return batches
 
 
-def streamed(batches: list[Tensor]) -> ThresholdFinder:
+def streamed(batches: list[Tensor], backend: str = "auto") -> ThresholdFinder:
     """A finder that has seen the batches."""
-    finder = ThresholdFinder(sum(len(batch) * batch.shape[2] * batch.shape[3] for batch in batches), QUANTILE)
+    values = sum(len(batch) * batch.shape[2] * batch.shape[3] for batch in batches)
+    finder = ThresholdFinder(values, QUANTILE, backend=backend)
     for batch in batches:
         finder.update(batch)
     return finder

@@ -150,6 +150,7 @@ def _device_table(results: list[DeviceResult]) -> Table:
             "x compiled\ntorch",
             "scan",
             "words",
+            "thresholds,\nof reading",
         ),
     )
     for result in results:
@@ -180,6 +181,7 @@ def _device_table(results: list[DeviceResult]) -> Table:
                 "" if row.times_compiled_torch is None else _times(row.times_compiled_torch),
                 f"{row.scan_share:.0%}",
                 f"{row.interpolate_share:.0%}",
+                f"{row.thresholds_share_of_read:.0%}",
             )
         for what, speed in (("plain torch", result.plain_torch), ("compiled torch", result.compiled_torch)):
             table.add_row(next(head, ""), what, "failed" if speed is None else _count(speed))
