@@ -439,5 +439,13 @@ def test_the_table_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     result = run("bench", "--device", "cpu", "--quick", "--rounds", "1")
     assert result.exit_code == 0, result.stderr
-    for text in ("counting on cpu", "small", "reading", "copying, both ways", "fp16, cpu", "plain torch", "thresholds"):
+    for text in (
+        "counting and thresholds on cpu",
+        "small",
+        "reading",
+        "copying, both ways",
+        "fp16, cpu",
+        "plain torch",
+        "thresholds, fp16, cpu",
+    ):
         assert text in result.stdout

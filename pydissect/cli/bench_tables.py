@@ -139,7 +139,7 @@ def _packing_table(rows: list[PackingRow]) -> Table:
 
 def _device_table(results: list[DeviceResult]) -> Table:
     table = _table(
-        f"counting on {plain(results[0].device)}",
+        f"counting and thresholds on {plain(results[0].device)}",
         ("activations", "what"),
         (
             "maps/s",
@@ -147,10 +147,9 @@ def _device_table(results: list[DeviceResult]) -> Table:
             "of\nreading",
             "of\ncopying",
             "x plain\ntorch",
-            "x compiled\ntorch",
+            "x comp.\ntorch",
             "scan",
             "words",
-            "thresholds,\nof reading",
         ),
     )
     for result in results:
@@ -181,6 +180,14 @@ def _device_table(results: list[DeviceResult]) -> Table:
                 "" if row.times_compiled_torch is None else _times(row.times_compiled_torch),
                 f"{row.scan_share:.0%}",
                 f"{row.interpolate_share:.0%}",
+            )
+        for row in result.rows:
+            speed_of_thresholds = row.thresholds_share_of_read * result.read_bytes_per_second
+            table.add_row(
+                next(head, ""),
+                f"thresholds, {row.format}, {row.backend}",
+                "",
+                f"{speed_of_thresholds / 1e9:,.1f}",
                 f"{row.thresholds_share_of_read:.0%}",
             )
         for what, speed in (("plain torch", result.plain_torch), ("compiled torch", result.compiled_torch)):
@@ -190,6 +197,8 @@ def _device_table(results: list[DeviceResult]) -> Table:
 
 
 def _count(value: float) -> str:
+    if value >= 1e9:
+        return f"{value / 1e9:,.2f} G"
     return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value / 1e3:,.1f} k"
 
 
