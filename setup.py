@@ -31,7 +31,7 @@ from pathlib import Path
 
 import pybind11
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 FLAGS = ["-O3", "-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wno-psabi"]
@@ -198,26 +198,16 @@ BUILDS = {
     "cuda_host": CUDA_HOST,
 }
 
+# Packages whose folder is not in pydissect; the sources are what NVRTC compiles where there is no CUDA extension.
+ELSEWHERE = {
+    "pydissect.kernels": "kernels",
+    "pydissect.csrc.core": "csrc/core",
+    "pydissect.csrc.cuda": "csrc/cuda",
+}
+
 setup(
-    packages=[
-        "pydissect",
-        "pydissect.backends",
-        "pydissect.bench",
-        "pydissect.broden",
-        "pydissect.cli",
-        "pydissect.demo",
-        "pydissect.synth",
-        "pydissect.kernels",
-        # What NVRTC compiles where there is no CUDA extension.
-        "pydissect.csrc.core",
-        "pydissect.csrc.cuda",
-    ],
-    package_dir={
-        "pydissect": "pydissect",
-        "pydissect.kernels": "kernels",
-        "pydissect.csrc.core": "csrc/core",
-        "pydissect.csrc.cuda": "csrc/cuda",
-    },
+    packages=sorted({*find_packages(include=["pydissect", "pydissect.*"]), *ELSEWHERE}),
+    package_dir={"pydissect": "pydissect", **ELSEWHERE},
     package_data={
         "pydissect": ["py.typed"],
         "pydissect.demo": ["*.safetensors"],
