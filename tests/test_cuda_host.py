@@ -1,18 +1,22 @@
 """What is the CUDA kernel's own: how it splits the work, run on the host. All other cases are in test_count.py."""
 
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from cuda_host import LIMITS, CudaHost
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, ORDERS, Case, cases, make_acts, make_case
+from strategies import DTYPES, ORDERS, SUBNORMAL, Case, cases, make_acts, make_case
 
-from pydissect.backends import NO_IMAGE, CountArguments, Sums
-from pydissect.backends.cuda_launch import Limits, sampling_tables
+from pydissect import reference
+from pydissect.backends import NO_IMAGE, CountArguments, Sums, cuda_launch
+from pydissect.backends.cuda_launch import Limits, sampling
 from pydissect.backends.reference import first_nonfinite
 from pydissect.errors import InputError
+from pydissect.grids import AxisTable, ReceptiveField, axis_table
 
 
 def run(case: Case, host: CudaHost) -> dict[str, int]:
@@ -54,10 +58,10 @@ def test_masks_beyond_shared_memory_are_read_where_they_are(shared_bytes: int):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_bands_of_a_large_map(order: str):
-    """Maps whose marks do not fit are counted by bands of source rows."""
-    size = (500, 2_500)  # 79 words a row, so that there is room for the marks of 1659 source rows
-    case = make_case(units=2, images=1, map_size=(4_000, 2), size=size, concepts=1, order=order, levels=("pixel",))
+def test_bands_of_a_large_map(order: str, monkeypatch: pytest.MonkeyPatch):
+    """Maps whose hot values' bits do not fit are counted by bands of source rows."""
+    monkeypatch.setattr(cuda_launch, "_MOST_BITS", 2**10)
+    case = make_case(units=2, images=2, map_size=(500, 5), size=(600, 70), concepts=2, order=order, levels=("pixel",))
     assert run(case, CudaHost())["bands"] == 3
 
 
@@ -67,11 +71,57 @@ def test_a_full_list_is_counted_and_begun_again():
     run(case, CudaHost())
 
 
-@pytest.mark.parametrize(("units", "slices"), [(1, 2), (3, 2), (16, 2), (100, 1)])
-def test_warps_share_maps_if_there_are_more_warps(units: int, slices: int):
-    case = make_case(units=units, images=1, map_size=(30, 30), size=(60, 60), concepts=2, levels=("value",))
-    fields = run(case, CudaHost(threads=512))
-    assert fields["slices"] == slices
+def test_maps_that_two_pieces_of_the_hot_bits_share():
+    case = make_case(units=100, images=1, map_size=(30, 30), size=(60, 60), concepts=2, levels=("value", "pixel"))
+    assert run(case, CudaHost())["pieces"] > 1
+
+
+GRIDS = {
+    "half_pixel": "half_pixel",
+    "align_corners": "align_corners",
+    "receptive_field": ReceptiveField(offset=(3.0, -7.0), stride=(11.0, 6.5), image=(64, 80)),
+}
+RESIZES = (
+    ((1, 1), (9, 150)),  # a cell of more than 64 pixels
+    ((2, 3), (5, 200)),
+    ((3, 2), (70, 97)),
+    ((7, 7), (112, 112)),  # runs of pixels that cross from word to word
+    ((13, 13), (113, 112)),  # masks of an odd number of 16 bits
+    ((5, 9), (33, 48)),
+    ((40, 50), (7, 9)),  # cells without a pixel
+    ((3, 200), (5, 33)),
+    ((9, 40), (40, 9)),
+)
+
+
+@pytest.mark.parametrize("values", ["normal", "ties", SUBNORMAL])
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(("source", "size"), RESIZES)
+def test_cells_of_any_size(source: tuple[int, int], size: tuple[int, int], grid: str, values: str):
+    case = make_case(
+        map_size=source,
+        size=size,
+        values=values,
+        special=("nan", "-inf", "-0.0", "smallest", "largest"),
+        levels=("pixel", "below-pixel", "value"),
+        grid=GRIDS[grid],
+    )
+    run(case, CudaHost())
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(
+    "corners", [(0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 1, 0), (1, 1, 0, 0), (0, 0, 1, 1), (1, 1, 1, 1)], ids=str
+)
+def test_every_pixel_as_a_threshold(corners: tuple[int, ...], grid: str):
+    """And the number below it: where rows rise, fall, or stay as they are, none is lost and none is added."""
+    size = (7, 70)
+    generator = torch.Generator().manual_seed(0)
+    one = torch.tensor(corners, dtype=torch.float32).view(1, 1, 2, 2) + torch.rand(1, 1, 2, 2, generator=generator) / 4
+    pixels = reference.upsample(one, size, GRIDS[grid]).flatten()
+    below = torch.nextafter(pixels, torch.tensor(-torch.inf))
+    acts = one.expand(1, len(pixels), 2, 2).contiguous()
+    run(Case(acts, torch.ones(1, 1, *size, dtype=torch.bool), torch.stack([pixels, below]), GRIDS[grid]), CudaHost())
 
 
 @pytest.mark.parametrize("offset", range(8))
@@ -123,12 +173,25 @@ def test_what_cannot_fit_is_refused():
 
 
 @given(cases())
-def test_tables_say_which_words_read_a_column(case: Case):
+def test_tables_lead_to_the_pixels_of_a_cell(case: Case):
     """Against the definition, pixel by pixel."""
     source, size = tuple(case.acts.shape[2:]), tuple(case.masks.shape[2:])
-    tables = sampling_tables(case.grid, source, size, torch.device("cpu"))
-    for x, (first, last) in enumerate(tables.readers.tolist()):
-        reading = {pixel // 32 for pixel, left in enumerate(tables.columns.tolist()) if x in (left, left + 1)}
-        assert set(range(first, last + 1)) == reading
-    assert tables.first_rows[0] == 0
-    assert tables.first_rows[-1] == size[0]
+    where = sampling(case.grid, source, size, torch.device("cpu"))
+    axes = (
+        (where.tables.first_rows, where.tables.row_fractions, where.row_step),
+        (where.tables.first_columns, where.tables.column_fractions, where.column_step),
+    )
+    for axis, (firsts, fractions, step) in enumerate(axes):
+        table = axis_table(case.grid, source[axis], size[axis], axis)
+        assert firsts[0] == 0
+        for i, (first, end) in enumerate(pairwise(firsts.tolist())):
+            assert table.indices[first:end].tolist() == [i] * (end - first)
+            assert end - first < 2 * step
+        assert fractions.tolist() == [*table.fractions.tolist(), *[0.0] * step]
+
+
+def test_fractions_that_fall_are_refused():
+    """The search for a row's first or last pixel above a level would go wrong."""
+    table = AxisTable(np.array([0, 0, 1], np.int32), np.array([0.5, 0.25, 0.0], np.float32))
+    with pytest.raises(AssertionError, match="expected fractions that do not fall"):
+        cuda_launch._first_pixels(table, 2)

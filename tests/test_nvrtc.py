@@ -70,7 +70,7 @@ def test_the_argument_is_laid_out_as_the_kernel_reads_it() -> None:
     fields = count_launch(arguments, sums, place, LIMITS).fields
     laid = _cpu.cuda_arguments(fields)
     is_as_large_as("Arguments", laid)
-    for name in ("acts", "bitmaps", "columns", "intersection", "first_nonfinite"):
+    for name in ("acts", "bitmaps", "first_columns", "intersection", "first_nonfinite"):
         assert fields[name].to_bytes(8, "little") in laid
     other = count_launch(replace(arguments, threshold=case.threshold[:1]), sums, place, LIMITS).fields
     assert _cpu.cuda_arguments(other) != laid

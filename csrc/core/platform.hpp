@@ -17,13 +17,16 @@ using uint64_t = unsigned long long;
 #endif
 
 // Before a loop: PYDISSECT_UNROLL, for an array that it indexes can only then be kept in registers;
-// PYDISSECT_KEEP_ROLLED, for its copies would take registers that are needed elsewhere.
+// PYDISSECT_UNROLL_BY_4, for it is short and its loads should overlap; PYDISSECT_KEEP_ROLLED, for its copies would take
+// registers that are needed elsewhere.
 #if defined(__CUDACC__)
 #define PYDISSECT_INLINE __host__ __device__ __forceinline__
 #define PYDISSECT_UNROLL _Pragma("unroll")
+#define PYDISSECT_UNROLL_BY_4 _Pragma("unroll 4")
 #define PYDISSECT_KEEP_ROLLED _Pragma("unroll 1")
 #else
 #define PYDISSECT_INLINE inline __attribute__((always_inline))
 #define PYDISSECT_UNROLL
+#define PYDISSECT_UNROLL_BY_4
 #define PYDISSECT_KEEP_ROLLED
 #endif

@@ -6,14 +6,14 @@
 
 namespace pydissect::cuda {
 
-// The sampling tables, regrouped by source row and by word of 32 pixels.
+// The sampling tables, regrouped by source row and column. Between two of either, fractions never fall.
 struct Tables {
-  int H, W, words;                // words a pixel row
+  int H, W, row_bits;             // bits a row of a bitmap
+  int row_step, column_step;      // powers of two; no source row or column has twice as many pixel rows or columns
   const int32_t* first_rows;      // [h + 1] the first pixel row at or below each source row
-  const float* row_fractions;     // [H]
-  const int32_t* columns;         // [W] source columns
-  const float* column_fractions;  // [W]
-  const int32_t* readers;         // [w, 2] the first and the last word that reads a source column; none if first > last
+  const int32_t* first_columns;   // [w + 1] the first pixel column at or right of each source column
+  const float* row_fractions;     // [H], and row_step more that may be read
+  const float* column_fractions;  // [W], likewise
 };
 
 // How a kernel's values lie in memory.
@@ -27,12 +27,13 @@ enum class Order : int {
 struct Split {
   int group, groups;  // units a block; blocks that share an image's units
   int band, bands;    // source rows a block; blocks that share a map's rows
-  int slices;         // warps that share a map
-  int mark_words;     // words of 32 marks a map: a mark for each word of `band` source rows
+  int hot_words;      // words of 32 bits that have a bit for each value that a block reads, and for those a row further
+  int pieces;         // of kLanes words, that hold all values' bits
   int staged;         // masks kept in shared memory, at most
-  int mask_stride;    // words from one to the next; odd, so that lanes of a warp read different banks
-  int found_offset, masks_offset;  // in shared memory, in words of 32 bits; before them lie the lowest levels and marks
-  Divisor map_values, mask_words, mask_rows;  // by h * w, by words, by H
+  int mask_halves;    // numbers of 16 bits a mask
+  int mask_stride;    // words from one to the next there; odd, so that lanes of a warp read different banks
+  int fractions_offset, warps_offset, masks_offset;  // in shared memory, in words of 32 bits
+  Divisor map_values, row_values;  // by h * w and by w
 };
 
 // Sums, to which the kernel adds.
@@ -47,7 +48,6 @@ struct Sums {
 struct Arguments {
   Acts acts;
   Masks masks;
-  int row_bytes;  // of a bitmap
   Tables tables;
   const float* thresholds;  // [L, U]
   int levels;

@@ -15,11 +15,15 @@ struct Divisor {
     int bits = 0;
     while ((uint64_t{1} << bits) < divisor) ++bits;
     const uint64_t power = uint64_t{1} << (31 + bits);
-    return {divisor, static_cast<uint32_t>((power + divisor - 1) / divisor), 31 + bits};
+    return {divisor, static_cast<uint32_t>((power + divisor - 1) / divisor), bits};
   }
 
   PYDISSECT_INLINE uint32_t quotient(uint32_t dividend) const {
-    return static_cast<uint32_t>((static_cast<uint64_t>(dividend) * multiplier) >> shift);
+#if defined(__CUDA_ARCH__)
+    return __umulhi(2 * dividend, multiplier) >> shift;
+#else
+    return static_cast<uint32_t>((static_cast<uint64_t>(dividend) * multiplier) >> 31 >> shift);
+#endif
   }
   PYDISSECT_INLINE uint32_t remainder(uint32_t dividend) const { return dividend - quotient(dividend) * divisor; }
 };

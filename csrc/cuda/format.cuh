@@ -6,6 +6,51 @@
 
 namespace pydissect::cuda {
 
+// The largest half in fp16 that is no larger than the value: a half is above the one if it is above the other.
+PYDISSECT_INLINE uint32_t floor_half(float value) {
+#if defined(__CUDA_ARCH__)
+  uint16_t half;
+  asm("cvt.rm.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+  return half;
+#else
+  const int order = floor_half_order<Dtype::f16>(value);
+  return order < 0 ? 0x8000u - order : order;
+#endif
+}
+
+// Of two halves in fp16 each: 16 bits that are set where the first's is larger than the second's.
+PYDISSECT_INLINE uint32_t above_halves(uint32_t first, uint32_t second) {
+#if defined(__CUDA_ARCH__)
+  uint32_t above;
+  asm("set.gt.u32.f16x2 %0, %1, %2;" : "=r"(above) : "r"(first), "r"(second));
+  return above;
+#else
+  uint32_t above = 0;
+  for (int shift = 0; shift < 32; shift += 16) {
+    const float a = decode_f16(static_cast<uint16_t>(first >> shift));
+    const float b = decode_f16(static_cast<uint16_t>(second >> shift));
+    if (a > b) above |= 0xffffu << shift;
+  }
+  return above;
+#endif
+}
+
+// Of two halves in fp16 each, the larger magnitudes; NaN if one is NaN.
+PYDISSECT_INLINE uint32_t largest_halves(uint32_t first, uint32_t second) {
+#if defined(__CUDA_ARCH__)
+  uint32_t largest;
+  asm("{ .reg .b32 a, b; abs.f16x2 a, %1; abs.f16x2 b, %2; max.NaN.f16x2 %0, a, b; }"
+      : "=r"(largest)
+      : "r"(first), "r"(second));
+  return largest;
+#else
+  // The order of magnitudes is that of their bits, and NaN's are the largest.
+  first &= 0x7fff7fffu, second &= 0x7fff7fffu;
+  const uint32_t low = (first & 0xffffu) > (second & 0xffffu) ? first : second;
+  return ((first >> 16) > (second >> 16) ? first : second) & 0xffff0000u | low & 0xffffu;
+#endif
+}
+
 template <Dtype kDtype>
 struct Format {
   static constexpr bool kHalf = kDtype != Dtype::f32;
@@ -29,6 +74,30 @@ struct Format {
     uint32_t lifted = 0;
     for (int i = 0; i < 4; ++i) lifted |= (wide.words[i] & kMagnitudes) + kLift;
     return (lifted & kSigns) != 0;
+  }
+  // Whether one of either is.
+  static PYDISSECT_INLINE bool has_nonfinite(const Wide& first, const Wide& second) {
+    if constexpr (kDtype == Dtype::f16) {
+      uint32_t largest = 0;
+      PYDISSECT_UNROLL
+      for (int i = 0; i < 4; ++i) largest = largest_halves(largest, largest_halves(first.words[i], second.words[i]));
+      return ((largest + kLift) & kSigns) != 0;
+    }
+    return has_nonfinite(first) || has_nonfinite(second);
+  }
+  // Bit i says whether value i is above the level.
+  static PYDISSECT_INLINE uint32_t above(const Wide& wide, float level) {
+    uint32_t bits = 0;
+    if constexpr (kDtype == Dtype::f16) {
+      const uint32_t cut = floor_half(level) * 0x10001u;
+      PYDISSECT_UNROLL
+      for (int i = 0; i < 4; ++i) bits |= above_halves(wide.words[i], cut) & 0x20001u << 2 * i;
+      return (bits | bits >> 16) & 0xffu;
+    } else {
+      PYDISSECT_UNROLL
+      for (int i = 0; i < kWide; ++i) bits |= static_cast<uint32_t>(value(wide, i) > level) << i;
+      return bits;
+    }
   }
   // Where the values stand one by one.
   static PYDISSECT_INLINE void set(Wide& wide, int i, const void* address) {

@@ -9,7 +9,7 @@
 #include <pybind11/pybind11.h>
 
 #include "../cpu/denormals.hpp"
-#include "count.cuh"
+#include "cells.cuh"
 #include "dispatch.hpp"
 #include "from_python.hpp"
 #include "select.cuh"
@@ -31,7 +31,7 @@ void run_block(const Arguments& arguments, int64_t block, int threads, uint32_t*
     scan<kDtype, kOrder>(arguments, share, memory, thread, threads);
   }
   const int warps = threads / kLanes;
-  for (int warp = warps - 1; warp >= 0; --warp) evaluate<kDtype>(arguments, share, memory, warp, warps, Warp{});
+  for (int warp = warps - 1; warp >= 0; --warp) evaluate<kDtype, kOrder>(arguments, share, memory, warp, Warp{});
 }
 
 void run(const Launch& launch, int threads) {

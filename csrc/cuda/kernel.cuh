@@ -1,7 +1,7 @@
 // The phases of count.cuh, and select.cuh, as kernels.
 #pragma once
 
-#include "count.cuh"
+#include "cells.cuh"
 #include "select.cuh"
 
 namespace pydissect::cuda {
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   __syncthreads();
 #if defined(__CUDA_ARCH__)
   const Warp warp = {thread % kLanes};
-  evaluate<kDtype>(arguments, share, memory, thread / kLanes, kThreads / kLanes, warp);
+  evaluate<kDtype, kOrder>(arguments, share, memory, thread / kLanes, warp);
 #endif
 }
 

@@ -3,7 +3,7 @@
 // same stretch is found out.
 #pragma once
 
-#include "../core/platform.hpp"
+#include "warp.cuh"
 
 namespace pydissect::cuda {
 
@@ -59,17 +59,6 @@ struct Team {
 };
 
 #endif
-
-// Takes the next `count` places of a list, in shared memory; returns the first.
-PYDISSECT_INLINE int take_places(int32_t& length, int count) {
-#if defined(__CUDA_ARCH__)
-  return atomicAdd(&length, count);
-#else
-  const int place = length;
-  length += count;
-  return place;
-#endif
-}
 
 PYDISSECT_INLINE void add_one(uint32_t& count) {
 #if defined(__CUDA_ARCH__)

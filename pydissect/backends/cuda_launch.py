@@ -9,11 +9,13 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..grids import Grid, axis_table
+from ..grids import AxisTable, Grid, axis_table
+from ..masks import PackedMasks
 from . import DTYPE_NUMBERS, CountArguments, Sums
 
 THREADS = 512
@@ -23,52 +25,69 @@ OTHER_DEVICE = "it computes on CUDA devices; move the activations there with .cu
 """Why the kernels cannot work on activations that lie elsewhere."""
 
 _LANES = 32  # of a warp; also the pixels of a word
-_FOUND_WORDS = 3 * _LANES  # of 32 bits, of ``Found`` in ``csrc/cuda/count.cuh``
+_AROUND = 16  # ``kAround`` in ``csrc/cuda/count.cuh``
+_FEWEST = 4  # ``kFewest`` in ``csrc/cuda/cells.cuh``
+_WARP_WORDS = 736  # of 32 bits, of ``WarpMemory`` in ``csrc/cuda/tally.cuh``
 VALUES, UNITS, STRIDED = range(3)
 """How values lie in memory, ``Order`` in ``csrc/cuda/arguments.hpp``."""
 
 # A block brings the image's masks into shared memory, so it should read several times as much of the activations.
 _BLOCK_BYTES = 2**17
-_MARK_WORDS = 2**12
-_MOST_VALUES = 2**30  # of a block, which numbers them in 32 bits
+_MOST_BITS = 2**17  # of a block: one for each value that it reads
 _BLOCKS_A_MULTIPROCESSOR = 2  # as many as their registers allow
 
 
 class Tables(NamedTuple):
-    """The sampling tables, regrouped by source row and by word of 32 pixels; on the device.
+    """The sampling tables, regrouped by source row and column; on the device.
 
     Attributes:
         first_rows: ``[h + 1]`` int32, the first pixel row at or below each source row.
-        row_fractions: ``[H]`` fp32.
-        columns: ``[W]`` int32, the source column of each pixel.
-        column_fractions: ``[W]`` fp32.
-        readers: ``[w, 2]`` int32, the first and the last word that reads a source column; none if first > last.
+        first_columns: ``[w + 1]`` int32, the first pixel column at or right of each source column.
+        row_fractions: ``[H]`` fp32, and then as many zeros as a search among them may read beyond.
+        column_fractions: ``[W]`` fp32, likewise.
     """
 
     first_rows: Tensor
+    first_columns: Tensor
     row_fractions: Tensor
-    columns: Tensor
     column_fractions: Tensor
-    readers: Tensor
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Tables, and the first step of a search among the pixels of a source row or column.
+
+    Attributes:
+        tables: see there.
+        row_step: a power of two, more than half of the most pixel rows of a source row.
+        column_step: the same of columns.
+    """
+
+    tables: Tables
+    row_step: int
+    column_step: int
+
+
+def _first_pixels(table: AxisTable, source: int) -> npt.NDArray[np.int32]:
+    """The first pixel of each source row or column, and the number of pixels.
+
+    Raises:
+        AssertionError: the fractions of one fall somewhere, so that the kernel's bisection would miss pixels.
+    """
+    same = table.indices[1:] == table.indices[:-1]
+    if (same & (table.fractions[1:] < table.fractions[:-1])).any():
+        raise AssertionError("expected fractions that do not fall between two source rows or columns")
+    return np.searchsorted(table.indices, np.arange(source + 1)).astype(np.int32)
 
 
 @cache  # for good: a captured CUDA graph goes on reading them
-def sampling_tables(grid: Grid, source: tuple[int, int], output: tuple[int, int], device: torch.device) -> Tables:
+def sampling(grid: Grid, source: tuple[int, int], output: tuple[int, int], device: torch.device) -> Sampling:
     """The tables of a grid, from maps ``source = (h, w)`` to pixels ``output = (H, W)``."""
-    rows, columns = (axis_table(grid, source[axis], output[axis], axis) for axis in (0, 1))
-    x = np.arange(source[1])
-    begin = np.searchsorted(columns.indices, x - 1, side="left")  # the first pixel whose right neighbour it is
-    end = np.searchsorted(columns.indices, x, side="right")
-    readers = np.stack([begin // _LANES, (end - 1) // _LANES], axis=1)
-    readers[begin == end] = (1, 0)
-    arrays = (
-        np.searchsorted(rows.indices, np.arange(source[0] + 1)).astype(np.int32),
-        rows.fractions,
-        columns.indices,
-        columns.fractions,
-        readers.astype(np.int32),
-    )
-    return Tables(*(torch.from_numpy(array).to(device) for array in arrays))
+    axes = [axis_table(grid, source[axis], output[axis], axis) for axis in (0, 1)]
+    firsts = [_first_pixels(table, size) for table, size in zip(axes, source, strict=True)]
+    steps = [max(1 << (int(np.diff(first).max()).bit_length() - 1), _FEWEST) for first in firsts]
+    fractions = [np.pad(table.fractions, (0, step)) for table, step in zip(axes, steps, strict=True)]
+    return Sampling(Tables(*(torch.from_numpy(array).to(device) for array in (*firsts, *fractions))), *steps)
 
 
 @dataclass(frozen=True)
@@ -126,41 +145,52 @@ def _order(acts: Tensor) -> int:
     return UNITS if units > 1 and stride_u == 1 else STRIDED
 
 
-def _split(acts: Tensor, size: tuple[int, int], bitmaps: int, limits: Limits, threads: int) -> dict[str, int]:
-    """How the work is split, given how many bitmaps an image can have at most."""
+def _split(
+    acts: Tensor, masks: PackedMasks, levels: int, fractions: int, limits: Limits, threads: int
+) -> dict[str, int]:
+    """How the work is split; ``fractions`` are kept in shared memory."""
     images, units, h, w = acts.shape
-    words, warps = up(size[1], _LANES), threads // _LANES
-    band = min(h, max(_MARK_WORDS * 32 // words, 1))
-    mark_words = up(band * words, 32)
+    warps = threads // _LANES
+    most = min(_MOST_BITS, 2**30 // levels)  # the kernel numbers the values of all levels in 32 bits
+    band = min(h, max(most // w - 1, 1))
     group = 1
     if band == h:
         wanted = max(_BLOCK_BYTES // (h * w * acts.element_size()), warps)
         enough_blocks = images * units // (4 * _BLOCKS_A_MULTIPROCESSOR * limits.multiprocessors)
-        group = max(min(wanted, enough_blocks, _MARK_WORDS // mark_words, _MOST_VALUES // (h * w), units), 1)
+        group = max(min(wanted, enough_blocks, most // (h * w), units), 1)
     groups = max(up(units, group), 1)
     group = max(up(units, groups), 1)
-    found_offset = group * (1 + mark_words)
-    masks_offset = found_offset + _FOUND_WORDS * warps
-    mask_stride = size[0] * words | 1
+    values = group * h * w if band == h else (band + 1) * w
+    # A thread writes as many bits as 32 bytes have values, at places that these divide.
+    pieces = up(values + 32, 32 * _LANES)
+    hot_words = 32 * pieces + (w + 1) // 32 + 2
+    fractions_offset = 2 * _AROUND + group + hot_words
+    warps_offset = up(fractions_offset + fractions, 4) * 4
+    masks_offset = warps_offset + _WARP_WORDS * warps
+    mask_halves = masks.size[0] * masks.bitmaps.shape[2] // 2
+    mask_stride = up(mask_halves, 2) | 1
     # A block keeps a kilobyte for itself.
     budget = min(limits.shared_bytes_a_block, limits.shared_bytes // _BLOCKS_A_MULTIPROCESSOR - 1024) // 4
-    staged = min(max((budget - masks_offset) // mask_stride, 0), bitmaps)
+    staged = min(max((budget - masks_offset) // mask_stride, 0), masks.num_concepts, len(masks.bitmaps))
     shared_bytes = 4 * (masks_offset + staged * mask_stride)
-    if shared_bytes > limits.shared_bytes_a_block or h * w > _MOST_VALUES:
-        raise InputError(f"acts: maps of {h} x {w} with masks of {size[0]} x {size[1]} are too large for this backend")
+    numbers = (levels * pieces * 32 * _LANES, levels * units, 16 * mask_halves)  # that the kernel has in 32 bits
+    if shared_bytes > limits.shared_bytes_a_block or max(numbers) >= 2**31:
+        height, width = masks.size
+        raise InputError(f"acts: maps of {h} x {w} with masks of {height} x {width} are too large for this backend")
     return {
         "group": group,
         "groups": groups,
         "band": band,
         "bands": up(h, band),
-        "slices": max(min(warps // group, mark_words), 1),
-        "mark_words": mark_words,
+        "hot_words": hot_words,
+        "pieces": pieces,
         "staged": staged,
+        "mask_halves": mask_halves,
         "mask_stride": mask_stride,
-        "found_offset": found_offset,
+        "fractions_offset": fractions_offset,
+        "warps_offset": warps_offset,
         "masks_offset": masks_offset,
         "map_values": h * w,
-        "words": words,
         "blocks": images * groups * up(h, band),
         "shared_bytes": shared_bytes,
     }
@@ -183,6 +213,7 @@ def count_launch(
     """
     acts, masks = arguments.acts, arguments.masks
     h, w = acts.shape[2:]
+    where = sampling(arguments.grid, (h, w), masks.size, acts.device)
     tensors = {
         "thresholds": arguments.threshold,
         "bitmap_ranges": masks.bitmap_ranges.contiguous(),
@@ -192,7 +223,7 @@ def count_launch(
         "whole_ranges": masks.whole_ranges.contiguous(),
         "whole_concepts": masks.whole_concepts,
         "annotated": masks.annotated.contiguous(),
-        **sampling_tables(arguments.grid, (h, w), masks.size, acts.device)._asdict(),
+        **where.tables._asdict(),
         **vars(sums),
         "first_nonfinite": first_nonfinite,
     }
@@ -201,11 +232,13 @@ def count_launch(
         "order": _order(acts),
         "H": masks.size[0],
         "W": masks.size[1],
-        "row_bytes": masks.bitmaps.shape[2],
+        "row_bits": 8 * masks.bitmaps.shape[2],
         "levels": len(arguments.threshold),
         "concepts": masks.num_concepts,
         "categories": len(masks.categories),
-        **_split(acts, masks.size, min(masks.num_concepts, len(masks.bitmaps)), limits, threads),
+        "row_step": where.row_step,
+        "column_step": where.column_step,
+        **_split(acts, masks, len(arguments.threshold), len(where.tables.column_fractions), limits, threads),
         **{name: tensor.data_ptr() for name, tensor in tensors.items()},
     }
     return Launch(fields, (acts, *tensors.values()))
