@@ -24,10 +24,8 @@ def resident_masks(data: Broden, fingerprint: str, masks: PackedMasks, device: t
         device: where they are counted.
 
     Returns:
-        The masks; None where they would take more than a quarter of what is free, or the device is no GPU.
+        The masks; None where they would take more than a quarter of what is free, or the device is no CUDA device.
     """
-    if device.type == "cpu":
-        return None
     kept_fingerprint, kept = _resident.pop(data, ("", masks))
     if kept_fingerprint != fingerprint or kept.device != device or len(kept) < len(masks):
         compact = masks.compact()
@@ -60,7 +58,7 @@ class MaskFeed:
         """Starts to send the masks of a batch, whose first image is number ``first`` of all."""
         if self._resident is not None:
             self._sent = self._resident[first : first + len(masks)]
-        elif self._stream is None:
+        elif self._stream is None or masks.device == self._device:
             self._sent = masks.to(self._device)
         else:
             with torch.cuda.stream(self._stream):

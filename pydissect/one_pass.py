@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .acts import as_acts
-from .backends import choose_backend
+from .backends import choose_backend, load_backend
 from .candidate_store import CandidateStore
 from .candidates import Candidates
 from .errors import InputError
@@ -77,6 +77,7 @@ class OnePass:
         self._layer = layer
         self._backend = backend
         self._bound: Tensor | None = None
+        self._device = torch.device("cpu")
         self._drop_at = _LEAST_BYTES
 
     def update(self, acts: Any) -> None:
@@ -100,6 +101,7 @@ class OnePass:
                 bound = torch.where(bound > self._bound, bound, self._bound)
         else:
             bound = torch.full((units,), -torch.inf, device=acts.device)
+        self._device = acts.device
         backend = choose_backend(self._backend, acts.device)
         candidates, peaks = backend.sift(acts, bound, self.top.bound().to(acts.device))
         self.top.update(peaks, self.images)
@@ -121,19 +123,20 @@ class OnePass:
         return self.finder.compute()
 
     def replay(self) -> Iterator[tuple[int, Tensor]]:
-        """The activations once more, a few images at a time: the number of the first image, and ``[N, U, h, w]``.
+        """The activations once more, on their device, a few images at a time: the number of the first image, and
+        ``[N, U, h, w]``.
 
         Each has the values of its candidates, and low ones everywhere else: what is counted of them above the
         thresholds, any of the quantiles', is the same.
         """
+        backend = choose_backend(self._backend, self._device)
         first = 0
         for candidates in self._store.batches(self._layer):
             images, units, h, w = candidates.shape
-            backend = choose_backend(self._backend, candidates.values.device)
             step = max(_REPLAY_BYTES // max(units * h * w * candidates.values.itemsize, 1), 1)
             for begin in range(0, images, step):
                 part = _part(candidates, begin, min(begin + step, images))
-                yield first + begin, backend.spread(part)
+                yield first + begin, backend.spread(part.to(self._device))
             first += images
 
     def _of_all(self) -> ThresholdFinder:
@@ -152,7 +155,8 @@ class OnePass:
         assert self.finder is not None
         bound = self._bound = self.finder.bound(tight=True)
         on_cpu = bound.cpu()
-        backend = choose_backend("auto" if bound.device.type != "cpu" else self._backend, on_cpu.device)
+        # Where they are kept, whatever finds them.
+        backend = choose_backend(self._backend, on_cpu.device) if bound.device == on_cpu.device else load_backend("cpu")
         self._store.change(self._layer, lambda candidates: backend.prune(candidates, on_cpu))
         self._drop_at = max(int(_GROWTH * self._store.in_memory(self._layer)), _LEAST_BYTES)
 

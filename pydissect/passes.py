@@ -159,7 +159,7 @@ class Passes:
             on_device = feed.take()
             for name, replay in replays.items():
                 for begin, end, acts in _of_batch(replay, len(batch)):
-                    counting.add(name, acts.to(self._device), on_device[begin:end], done + begin)
+                    counting.add(name, acts, on_device[begin:end], done + begin)
             counting.add_masks(batch)
             batch.release()
             done += len(batch)
