@@ -73,7 +73,8 @@ def steps(json: Path | None) -> dict[str, list[list[str]]]:
 def variables(step: str, cache: str) -> dict[str, str]:
     """The environment of a step."""
     result = {"PYDISSECT_CUDA": "1", "HYPOTHESIS_PROFILE": "brief", "PYDISSECT_CACHE": cache, **os.environ}
-    result.setdefault("PYDISSECT_CUDA_ARCHS", architecture())
+    if "PYDISSECT_CUDA_ARCHS" not in result:
+        result["PYDISSECT_CUDA_ARCHS"] = architecture()
     result["PYTHONPATH"] = str(BUILD / "lib")
     if step == "sanitize":
         # Else it sees torch's large blocks instead of the tensors in them.
