@@ -48,8 +48,7 @@ def architecture() -> str:
 
 def steps(json: Path | None) -> dict[str, list[list[str]]]:
     """The commands of each step."""
-    # -P: without it, Python would find the package in the checkout first.
-    python = [sys.executable, "-P"]
+    python = [sys.executable]
     # Warnings are errors where the versions of everything are known, not here.
     pytest = [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
     parallel = ["--numprocesses", "4"] if find_spec("xdist") else []
@@ -58,7 +57,6 @@ def steps(json: Path | None) -> dict[str, list[list[str]]]:
     return {
         "build": [
             [sys.executable, "setup.py", "-q", "build", f"--build-base={BUILD}", f"--build-lib={BUILD / 'lib'}"],
-            [*python, "-m", "pydissect", "backends"],
         ],
         "test": [[*pytest, *parallel, *TESTS, "-k", ON_GPU]],
         "sanitize": [
@@ -66,7 +64,7 @@ def steps(json: Path | None) -> dict[str, list[list[str]]]:
             for tool in ("memcheck", "racecheck")
             if sanitizer
         ],
-        "bench": [[*bench, *(["--json", str(json)] if json else [])]],
+        "bench": [[*python, "-m", "pydissect", "backends"], [*bench, *(["--json", str(json)] if json else [])]],
     }
 
 
@@ -75,7 +73,10 @@ def variables(step: str, cache: str) -> dict[str, str]:
     result = {"PYDISSECT_CUDA": "1", "HYPOTHESIS_PROFILE": "brief", "PYDISSECT_CACHE": cache, **os.environ}
     if "PYDISSECT_CUDA_ARCHS" not in result:
         result["PYDISSECT_CUDA_ARCHS"] = architecture()
-    result["PYTHONPATH"] = str(BUILD / "lib")
+    if step != "build":
+        # Else Python would find the package in the checkout first.
+        result["PYTHONSAFEPATH"] = "1"
+        result["PYTHONPATH"] = str(BUILD / "lib")
     if step == "sanitize":
         # Else it sees torch's large blocks instead of the tensors in them.
         result["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
