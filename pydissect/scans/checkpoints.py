@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from ..models import split_spec
+from ..specs import split_spec
 
 Tag = str | int | float | bool
 

@@ -89,9 +89,13 @@ class ScanFolder:
             InputError: it is none.
         """
         folder = cls(path)
-        if not folder.listing_file.is_file():
+        if not folder.is_made():
             raise InputError(f"expected the folder of a scan, found none of its files in {path}")
         return folder
+
+    def is_made(self) -> bool:
+        """Whether a scan has listed its checkpoints here."""
+        return self.listing_file.is_file()
 
     def make(self) -> None:
         """Makes the folders that are missing.

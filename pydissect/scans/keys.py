@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..models import sha256_file, split_spec
+from ..files import sha256_file
+from ..specs import split_spec
 from .checkpoints import Checkpoint
 
 _DIGITS = 32

@@ -8,15 +8,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from ..dissection import LayerDissection
 from ..errors import InputError
 from ..extras import needs
 from ..files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..dissection import LayerDissection
 
 FORMAT = "pydissect.scan"
 VERSION = 1
@@ -33,7 +34,7 @@ _ROW_GROUP = 1 << 17  # rows: as DuckDB likes them
 _COMPRESSION = "zstd"
 
 
-def layer_table(key: str, result: LayerDissection) -> Any:
+def layer_table(key: str, result: "LayerDissection") -> Any:
     """The rows of ``units.csv`` as columns, with the checkpoint's key and the layer before them.
 
     Args:
@@ -43,6 +44,9 @@ def layer_table(key: str, result: LayerDissection) -> Any:
     Returns:
         A ``pyarrow.Table`` of ``U`` rows. Where ``units.csv`` has an empty cell, it has a null.
     """
+    # Only those who write results have it.
+    import torch
+
     pa = needs("pyarrow", "scan")
     labels, counts = result.labels, result.counts
     units = len(labels.iou)
@@ -56,10 +60,10 @@ def layer_table(key: str, result: LayerDissection) -> Any:
     numbers = pa.array([concept.number for concept in result.concepts], pa.int32())
     categories = pa.array([concept.category for concept in result.concepts], pa.string())
 
-    def column(values: Tensor) -> Any:
+    def column(values: "Tensor") -> Any:
         return pa.array(values.contiguous().numpy())
 
-    def taken(values: Any, concepts: Tensor) -> Any:
+    def taken(values: Any, concepts: "Tensor") -> Any:
         return values.take(pa.array(concepts.numpy(), mask=(concepts < 0).numpy()))
 
     columns = {
@@ -82,7 +86,7 @@ def layer_table(key: str, result: LayerDissection) -> Any:
     return pa.table(columns)
 
 
-def layer_facts(result: LayerDissection) -> dict[str, Any]:
+def layer_facts(result: "LayerDissection") -> dict[str, Any]:
     """How interpretable a layer is, as JSON can hold it."""
     summary = result.summary
     return {
