@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import InputError
 from ..extras import needs
 from ..messages import nearest_names
+from .checkpoints import natural_order
 from .folder import ScanFolder
+from .listing import read_tags
 from .views import open_views, tag_names
 
 _COLOURS = ("#0a5cc2", "#b35900", "#1a7f37", "#8250df", "#cf222e", "#0f7b83", "#9a6700", "#57606a")
@@ -106,13 +108,15 @@ def _draw_line(axes: Any, run: str, points: Points, colour: str) -> None:
 
 def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict[str, dict[str, Points]]:
     """Of each panel, the points of each run."""
-    tags = tag_names(ScanFolder.open(path).listing())
+    tags = tag_names(read_tags(ScanFolder.open(path).listing_file))
     for option, name in (("--x", x), *([] if by in ("category", "layer", "all") else [("--by", by)])):
         if name not in tags:
             known = f"expected one of the tags {', '.join(tags)}" if tags else "the checkpoints have no tags"
             raise InputError(f"{option}: {known}, found {name!r}{nearest_names(name, tags)}")
     with open_views(path) as connection:
         rows = connection.sql("SELECT * FROM runs").to_arrow_table().to_pylist()
+    # A query gives them in no order; the same results are to give the same picture.
+    rows.sort(key=lambda row: [natural_order(row[name]) for name in ("weights", "model", "layer")])
     if not rows:
         raise InputError(f"{path}: expected results to draw, found none yet")
     layers = list(dict.fromkeys(row["layer"] for row in rows))
