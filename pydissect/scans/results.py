@@ -157,14 +157,21 @@ def fold(paths: Sequence[Path], folder: Path) -> Path:
     # Columns of categories differ where checkpoints of several datasets are folded together.
     units = pa.concat_tables((_UNITS.read(path) for path in paths), promote_options="default")
     # First, since the results count as soon as the file of their units is there.
-    _RUNS.write(runs_file(target), runs_table(facts))
+    _RUNS.write(_runs_path(target), runs_table(facts))
     _UNITS.write(target, units)
     return target
 
 
 def runs_file(folded: Path) -> Path:
-    """Where the runs of a folded file are."""
-    return folded.parents[1] / "runs" / folded.name
+    """The file with the runs of a folded file.
+
+    Raises:
+        InputError: it is missing.
+    """
+    path = _runs_path(folded)
+    if not path.exists():
+        raise InputError(f"{folded}: expected its runs in {path}, found no such file")
+    return path
 
 
 def read_keys(folded: Path) -> set[str]:
@@ -188,8 +195,9 @@ def read_facts(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_runs(folded: Path, column: str) -> list[str]:
-    path = runs_file(folded)
-    if not path.exists() and folded.exists():
-        raise InputError(f"{folded}: expected its runs in {path}, found no such file")
-    values: list[str] = _RUNS.read(path, [column]).column(column).to_pylist()
+    values: list[str] = _RUNS.read(runs_file(folded), [column]).column(column).to_pylist()
     return values
+
+
+def _runs_path(folded: Path) -> Path:
+    return folded.parents[1] / "runs" / folded.name
