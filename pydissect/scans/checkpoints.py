@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..errors import InputError
@@ -52,7 +52,7 @@ class Checkpoint:
     layers: tuple[str, ...]
     tags: Mapping[str, Tag] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def name(self) -> tuple[str, str, tuple[str, ...]]:
         """What tells it from the others of a scan."""
         return str(self.weights), self.model, self.layers

@@ -248,9 +248,10 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Ends the workers and saves what is known."""
-        if self._engine is not None:
-            self._engine.close()
+        """Ends the workers and saves what is known; if there was nothing to do, all of it was saved when it was added."""
+        if self._engine is None:
+            return
+        self._engine.close()
         self._at_work.clear()
         self._save()
 

@@ -13,6 +13,7 @@ from ..specs import split_spec
 from .checkpoints import Checkpoint
 
 _DIGITS = 32
+_ENCODER = json.JSONEncoder(sort_keys=True)  # made once, for thousands
 
 
 class Signature(NamedTuple):
@@ -55,7 +56,7 @@ def result_key(checkpoint: Checkpoint, sha256: str | None, meaning: Mapping[str,
         "split": split,
         "dataset": dataset,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:_DIGITS]
 
 
 def model_identity(spec: str) -> list[str | None]:

@@ -75,12 +75,13 @@ class Listing:
         """Writes the listing; the file appears, or changes, when it is complete."""
         pa = needs("pyarrow", "scan")
         entries = list(self)
+        layers = {names: json.dumps(names) for names in {entry.checkpoint.layers for entry in entries}}
         signatures = [entry.signature or (None, None, None) for entry in entries]
         text, number = pa.string(), pa.int64()
         columns = {
             "weights": pa.array([str(entry.checkpoint.weights) for entry in entries], text),
             "model": pa.array([entry.checkpoint.model for entry in entries], text),
-            "layers": pa.array([json.dumps(entry.checkpoint.layers) for entry in entries], text),
+            "layers": pa.array([layers[entry.checkpoint.layers] for entry in entries], text),
             "tags": pa.array([json.dumps(dict(entry.checkpoint.tags)) for entry in entries], text),
             "size": pa.array([signature[0] for signature in signatures], number),
             "mtime_ns": pa.array([signature[1] for signature in signatures], number),
