@@ -248,7 +248,7 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Ends the workers and saves what is known; if there was nothing to do, all of it was saved when it was added."""
+        """Ends the workers and saves what is known; where nothing was to be done, it was when that was found."""
         if self._engine is None:
             return
         self._engine.close()

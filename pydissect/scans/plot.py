@@ -115,11 +115,9 @@ def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict
             raise InputError(f"{option}: {known}, found {name!r}{nearest_names(name, tags)}")
     with open_views(path) as connection:
         rows = connection.sql("SELECT * FROM runs").to_arrow_table().to_pylist()
-    # A query gives them in no order; the same results are to give the same picture.
-    rows.sort(key=lambda row: [natural_order(row[name]) for name in ("weights", "model", "layer")])
     if not rows:
         raise InputError(f"{path}: expected results to draw, found none yet")
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers = sorted({row["layer"] for row in rows}, key=natural_order)
     if layer is not None and layer not in layers:
         raise InputError(f"--layer: expected one of {', '.join(layers)}, found {layer!r}{nearest_names(layer, layers)}")
     if layer is None and len(layers) > 1 and by != "layer":
@@ -142,7 +140,9 @@ def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict
                 panels[panel][run][row[x]].append(count)
     if not panels:
         raise InputError(f"--x: expected checkpoints with the tag {x!r}, found none with a result")
-    return panels
+    # A query gives its rows in no order; the same results are to give the same picture.
+    titles = panels if by == "category" else sorted(panels, key=natural_order)
+    return {title: {run: panels[title][run] for run in sorted(panels[title], key=natural_order)} for title in titles}
 
 
 def _run_name(row: dict[str, Any], tags: Sequence[str]) -> str:
