@@ -501,6 +501,35 @@ def test_watching_takes_what_arrives_and_ends_when_nothing_does(bench: Bench):
     assert (report.checkpoints, report.made) == (6, 6)
 
 
+def test_what_is_wrong_with_all_work_shows_when_the_first_arrives(bench: Bench):
+    for path in bench.folder.glob("runs/*/*"):
+        os.utime(path, (1, 1))
+    bench.scan()
+    looks = []
+
+    def find() -> list[Checkpoint]:
+        looks.append(1)
+        if len(looks) == 3:
+            bench.write("runs/c/step-1.safetensors", 5)
+        return bench.find()
+
+    def start() -> InlineEngine:
+        raise InputError("device: 'tpu9' cannot be used")
+
+    with pytest.raises(InputError, match="tpu9"):
+        drive(
+            ScanFolder(bench.out),
+            Broden(bench.data.folder),
+            find,
+            SETTINGS,
+            start,
+            watch=Watch(find, 0.01),
+            poll=0.01,
+            idle_exit=5,
+        )
+    assert len(looks) >= 3
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 

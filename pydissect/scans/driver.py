@@ -163,8 +163,8 @@ def drive(
     with folder.locked():
         folder.sweep()
         driver = _Driver(folder, Plan(folder, settings, dataset), start, retries, progress)
-        driver.add(checkpoints)
         try:
+            driver.add(checkpoints)
             driver.work()
             if watch is not None:
                 driver.work_on(watch, poll, idle_exit)
@@ -229,10 +229,12 @@ class _Driver:
                     time.sleep(min(poll - (now - looked), _PATIENCE))
                 continue
             looked = now
+            arrived: list[Checkpoint] = []
             # A manifest that is just being written to.
             with suppress(InputError):
-                if arrived := watch.look():
-                    self.add(arrived)
+                arrived = watch.look()
+            if arrived:
+                self.add(arrived)
 
     def step(self, patience: float) -> bool:
         """Hands out work, takes what is ready; whether there was anything to do."""
