@@ -16,6 +16,8 @@ from .backends import choose_backend
 from .broden import Broden
 from .candidate_store import CandidateStore
 from .capture import LayerCapture
+from .defaults import BATCH_SIZE as BATCH_SIZE
+from .defaults import IOU_THRESHOLD, TOP_IMAGES
 from .devices import usable_device
 from .dissection import Dissection
 from .errors import InputError
@@ -26,13 +28,9 @@ from .normalize import Normalization
 from .parallel import default_workers
 from .passes import Passes, Settings
 from .progress import Progress, silent
-from .scores import IOU_THRESHOLD
 from .sources import BrodenSource, IterableSource, Source
 from .stream_source import StreamSource
 from .thresholds import Quantiles, check_quantile
-
-BATCH_SIZE = 32
-TOP_IMAGES = 10
 
 
 def dissect(

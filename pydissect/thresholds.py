@@ -1,8 +1,6 @@
 """Exact per-unit thresholds, streaming: the quantile of a unit's activations over the whole dataset."""
 
 import warnings
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -15,31 +13,11 @@ from .backends import Selection, choose_backend
 from .errors import InputError
 from .largest import largest
 from .nonfinite import NonfiniteFlag
-
-Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
+from .quantiles import Quantiles as Quantiles
+from .quantiles import check_quantile as check_quantile
 
 _SMALLEST_SLACK = 256  # that backends rely on
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0
-
-
-def check_quantile(quantile: object) -> tuple[list[object], bool]:
-    """The quantiles as a list, and whether a sequence of them was given.
-
-    Raises:
-        InputError: one is not a number between 0 and 1, exclusive.
-    """
-    several = isinstance(quantile, Sequence) and not isinstance(quantile, str)
-    quantiles = list(quantile) if several else [quantile]  # type: ignore[call-overload]
-    if not quantiles:
-        raise InputError("quantile: expected at least one, found none")
-    for value in quantiles:
-        try:
-            inside = not isinstance(value, bool) and 0 < Fraction(str(value)) < 1
-        except (ValueError, ZeroDivisionError):
-            inside = False
-        if not inside:
-            raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {value!r}")
-    return quantiles, several
 
 
 class ThresholdFinder:

@@ -166,12 +166,6 @@ def scan_command(
     """
     dataset = Broden(data, split)
     size = (input_size, input_size) if input_size else dataset.image_size
-    if len(quantile) > 1:
-        raise InputError(f"quantile: expected one number, found {', '.join(quantile)}")
-    try:
-        share = float(quantile[0])
-    except ValueError:
-        raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {quantile[0]!r}") from None
     try:
         with progress_bar("checkpoints") as progress:
             report = scan(
@@ -181,7 +175,7 @@ def scan_command(
                 manifest=manifest,
                 model=model,
                 layers=layers,
-                quantile=share,
+                quantile=quantile if len(quantile) > 1 else quantile[0],
                 grid=parse_grid(grid, size),
                 input_size=size,
                 watch=watch,

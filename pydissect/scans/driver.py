@@ -15,12 +15,11 @@ from ..errors import InputError
 from ..extras import needs
 from ..progress import Progress, silent
 from .checkpoints import Checkpoint
-from .engines import Engine, plan_engine
+from .engines import Engine, Outcome, Task, plan_engine
 from .folder import DriverProgress, Failure, ScanFolder
 from .listing import Entry
 from .plan import Plan, finder
 from .settings import Settings
-from .task import Outcome, Task
 from .watch import Watch
 
 _PATIENCE = 1.0  # seconds to wait for a task before looking after the rest
@@ -112,13 +111,12 @@ def scan(
         chosen = Settings(**settings, unsafe_weights=unsafe_weights, counts=counts, input_size=size)
     except TypeError as error:
         raise InputError(f"scan: {error}") from None
-    chosen.check()
-    start, threads = plan_engine(engine, chosen, processes=processes, threads=threads, address=address)
+    start = plan_engine(engine, chosen, processes=processes, threads=threads, address=address)
     return drive(
         ScanFolder(Path(out)),
         dataset,
         find,
-        chosen.with_threads(threads),
+        chosen,
         start,
         retries=retries,
         watch=Watch(find, poll) if watch else None,
@@ -148,7 +146,7 @@ def drive(
         dataset: of all checkpoints.
         find: lists the checkpoints.
         settings: of all checkpoints.
-        start: starts the engine; called when there is work.
+        start: starts the engine; called when there is work, before anything is written.
         retries: after a failure.
         watch: that tells of checkpoints that arrive.
         poll: seconds between two looks for them.
@@ -158,12 +156,15 @@ def drive(
     checkpoints = find() if watch is None else watch.look()
     if not checkpoints and watch is None:
         raise InputError("--weights: expected files, found none that the pattern matches")
+    if not folder.is_made():
+        # There is work for certain, and not even a folder is made if it cannot be done.
+        settings.check()
     folder.make()
     with folder.locked():
         folder.sweep()
         driver = _Driver(folder, Plan(folder, settings, dataset), start, retries, progress)
-        driver.add(checkpoints)
         try:
+            driver.add(checkpoints)
             driver.work()
             if watch is not None:
                 driver.work_on(watch, poll, idle_exit)
@@ -184,6 +185,7 @@ class _Driver:
         self._progress = progress
         self._entries: dict[tuple[str, str, tuple[str, ...]], Entry] = {}
         self._new: Iterator[Entry] = iter(())
+        self._first: Task | None = None
         self._again: deque[Task] = deque()
         self._at_work: dict[str, Task] = {}
         self._attempts: Counter[str] = Counter()
@@ -200,6 +202,10 @@ class _Driver:
         self._settled -= sum(entry.checkpoint.name in self._entries for entry in entries)
         self._entries.update({entry.checkpoint.name: entry for entry in entries})
         self._new = chain(self._new, self._plan.with_keys(entries))
+        if self._engine is None and (task := self._next_task()) is not None:
+            self._first = task
+            self._tell()
+            self._engine = self._start()
         # From now on, `scan status` counts them.
         self._save()
 
@@ -223,10 +229,12 @@ class _Driver:
                     time.sleep(min(poll - (now - looked), _PATIENCE))
                 continue
             looked = now
+            arrived: list[Checkpoint] = []
             # A manifest that is just being written to.
             with suppress(InputError):
-                if arrived := watch.look():
-                    self.add(arrived)
+                arrived = watch.look()
+            if arrived:
+                self.add(arrived)
 
     def step(self, patience: float) -> bool:
         """Hands out work, takes what is ready; whether there was anything to do."""
@@ -242,9 +250,10 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Ends the workers and saves what is known."""
-        if self._engine is not None:
-            self._engine.close()
+        """Ends the workers and saves what is known; where nothing was to be done, it was when that was found."""
+        if self._engine is None:
+            return
+        self._engine.close()
         self._at_work.clear()
         self._save()
 
@@ -255,13 +264,10 @@ class _Driver:
         return ScanReport(len(self._entries), self._made, failures)
 
     def _hand_out(self) -> None:
-        while self._engine is None or self._engine.room() > 0:
-            task = self._next_task()
+        while self._engine is not None and self._engine.room() > 0:
+            task, self._first = self._first or self._next_task(), None
             if task is None:
                 return
-            if self._engine is None:
-                self._tell()
-                self._engine = self._start()
             self._at_work[task.key] = task
             self._engine.submit(task)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from ..broden import Broden
 from ..errors import InputError
-from ..models import sha256_file
+from ..files import sha256_file
 from ..parallel import ordered_map
 from .checkpoints import Checkpoint, absolute_spec, find_checkpoints
+from .engines import Task
 from .folder import ScanFolder
 from .keys import Signature, result_key, signature_of
 from .listing import Entry
 from .manifest import read_manifest
 from .settings import Settings
-from .task import Task
 
 _HASHING = 4  # threads
 _AHEAD = 8  # files hashed before they are asked for, little enough to be still in the page cache when they are loaded

@@ -1,17 +1,14 @@
 """What every checkpoint of a scan has in common: how it is dissected, and by how much of the machine."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
-from ..backends import choose_backend
-from ..devices import usable_device
+from ..defaults import BATCH_SIZE, IOU_THRESHOLD
 from ..errors import InputError
 from ..grids import Grid, check_grid
 from ..normalize import Normalization
-from ..passes import Settings as PassSettings
-from ..pipeline import BATCH_SIZE
-from ..scores import IOU_THRESHOLD
-from ..thresholds import check_quantile
+from ..quantiles import check_quantile
 
 
 @dataclass(frozen=True)
@@ -22,9 +19,12 @@ class Settings:
         threads: of the model and the counting, and as many that decode pictures.
         unsafe_weights: unpickle whatever the files of weights hold.
         counts: keep the integers behind the IoU of every checkpoint.
+
+    Raises:
+        InputError: no quantile, or several.
     """
 
-    quantile: float = 0.005
+    quantile: float | str | Fraction = 0.005
     iou_threshold: float = IOU_THRESHOLD
     union: str = "category"
     grid: Grid = "half_pixel"
@@ -40,14 +40,22 @@ class Settings:
     unsafe_weights: bool = False
     counts: bool = False
 
+    def __post_init__(self) -> None:
+        quantiles, several = check_quantile(self.quantile)
+        if several:
+            raise InputError(f"quantile: expected one number, found {', '.join(map(str, quantiles))}")
+
     def check(self) -> None:
         """Refuses, before any work, what would fail for every checkpoint.
 
         Raises:
             InputError: it names the argument, what was expected and what was found.
         """
-        if check_quantile(self.quantile)[1]:
-            raise InputError(f"quantile: expected one number, found {self.quantile!r}")
+        # With torch, which a scan that has nothing to do does not wait for.
+        from ..backends import choose_backend
+        from ..devices import usable_device
+        from ..passes import Settings as PassSettings
+
         PassSettings(
             quantile=self.quantile,
             iou_threshold=self.iou_threshold,
@@ -65,7 +73,7 @@ class Settings:
     def meaning(self) -> dict[str, Any]:
         """Those that say what is computed, not how: a result with the same ones is not computed again."""
         return {
-            "quantile": float(self.quantile),
+            "quantile": float(Fraction(str(self.quantile))),
             "iou_threshold": float(self.iou_threshold),
             "union": self.union,
             "grid": str(self.grid),
@@ -76,9 +84,13 @@ class Settings:
             "nonfinite": self.nonfinite,
         }
 
-    def with_threads(self, threads: int) -> "Settings":
-        """The same for so many threads."""
-        return replace(self, threads=threads)
+    def devices(self) -> list[str]:
+        """The device, or each GPU of this machine for ``cuda``."""
+        if self.device != "cuda":
+            return [self.device]
+        import torch
+
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
     def arguments(self) -> dict[str, Any]:
         """For :func:`pydissect.dissect`."""

@@ -9,11 +9,8 @@ import datetime
 import os
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -24,56 +21,10 @@ from ..extras import needs
 from ..messages import one_line
 from ..models import build_model, load_weights
 from ..pipeline import dissect
-from .checkpoints import Tag
+from .engines import Outcome, Task
 from .folder import ScanFolder
-from .keys import Signature, model_identity, signature_of
+from .keys import model_identity, signature_of
 from .results import layer_facts, layer_table, write_result
-from .settings import Settings
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is told. All paths are absolute and mean the same on every node.
-
-    Attributes:
-        key: of the result.
-        weights: path of the checkpoint.
-        signature: of that file when it was hashed; None if there was none.
-        sha256: of its content then.
-        model: spec of the factory.
-        layers: dotted names of the modules.
-        tags: of the checkpoint.
-        data: folder of the dataset.
-        split: of the dataset.
-        dataset_sha256: of the dataset.
-        settings: how to dissect.
-        out: the scan's folder.
-    """
-
-    key: str
-    weights: str
-    signature: Signature | None
-    sha256: str | None
-    model: str
-    layers: tuple[str, ...]
-    tags: Mapping[str, Tag]
-    data: str
-    split: str
-    dataset_sha256: str
-    settings: Settings
-    out: str
-
-
-class Outcome(NamedTuple):
-    """How a task ended: without an error, its result is in the scan's folder.
-
-    Attributes:
-        error: in one line, empty if there was none.
-        detail: the traceback of one that says nothing about the input.
-    """
-
-    error: str = ""
-    detail: str = ""
 
 
 def run_task(task: Task) -> Outcome:
