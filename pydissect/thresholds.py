@@ -160,7 +160,7 @@ class ThresholdFinder:
         return {
             "n_values": self.n_values,
             "quantiles": [str(q) for q in self.quantiles],
-            "values": None if self._selection is None else _held(self._selection),
+            "values": None if self._selection is None else _largest_held(self._selection),
             "images": self._images,
             "seen": self._seen,
             "first_nonfinite": first,
@@ -202,11 +202,9 @@ class ThresholdFinder:
     def _from_values(self, values: Tensor) -> Selection:
         """A selection that holds ``values [U, any]``, of which -inf are no values."""
         selection = self._empty(len(values), values.device)
-        if values.shape[1] > selection.keep:
-            values = largest(values, selection.keep)
+        values = largest(values, min(values.shape[1], selection.keep))
+        if values.shape[1] == selection.keep:
             selection.bound = values[:, -1].clone()
-        else:
-            values = largest(values, values.shape[1])
         selection.values[:, : values.shape[1]] = values
         selection.fill = (values > -torch.inf).sum(1)
         return selection
@@ -216,6 +214,12 @@ def _held(selection: Selection) -> Tensor:
     """The values held, ``[U, most held]``, filled up with -inf."""
     width = int(selection.fill.max()) if len(selection.fill) else 0
     return selection.held()[:, :width]
+
+
+def _largest_held(selection: Selection) -> Tensor:
+    """Those of the values held that can matter, ``[U, most]``, falling, filled up with -inf."""
+    held = _held(selection)
+    return largest(held, min(held.shape[1], selection.keep))
 
 
 def quantile_thresholds(acts: Any, quantile: Quantiles = 0.005, *, backend: str = "auto") -> Any:
