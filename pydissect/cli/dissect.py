@@ -23,7 +23,7 @@ from .model_options import model_options, open_model
 
 
 def _dtypes() -> Iterable[str]:
-    from ..passes import DTYPES
+    from ..forward import DTYPES
 
     return DTYPES
 
