@@ -97,6 +97,10 @@ class CandidateStore:
         """Bytes of a layer's candidates in memory."""
         return sum(entry.nbytes for entry in self._entries.get(layer, ()) if entry.in_memory)
 
+    def sizes(self, layer: str) -> list[int]:
+        """Images of each of a layer's batches."""
+        return [entry.shape[0] for entry in self._entries.get(layer, ())]
+
     def change(self, layer: str, change: Callable[[Candidates], Candidates]) -> None:
         """Replaces the candidates of a layer that are in memory; what is in a file stays as it is."""
         for entry in self._entries.get(layer, ()):

@@ -268,6 +268,11 @@ class OnePass:
             store.add_mapped(layer, candidates)
         return one
 
+    @property
+    def batches(self) -> list[int]:
+        """Images of each batch that was seen."""
+        return self._store.sizes(self._layer)
+
     def thresholds(self) -> Tensor:
         """The thresholds, ``[U]`` fp32, or ``[L, U]`` for several quantiles; see :meth:`ThresholdFinder.compute`.
 

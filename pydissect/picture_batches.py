@@ -57,6 +57,10 @@ class PictureBatches:
             return self._normalized(self._cached[first])
         return self._normalized(torch.from_numpy(self._images[first.start])[None])
 
+    def image_name(self, i: int) -> str:
+        """What to call the ``i``-th of them in an error."""
+        return self._data.rows[self._rows[i]].image
+
     def __iter__(self) -> Iterator[tuple[range, Tensor]]:
         """The numbers of a batch's pictures, and ``[B, 3, H, W]``; the same every time."""
         if self._cached is None:

@@ -122,7 +122,11 @@ class BrodenSource:
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
         for rows, pictures in self._pictures:
-            yield pictures, self._masks[rows.start : rows.stop]
+            yield pictures, self.masks(rows)
+
+    def masks(self, rows: range) -> PackedMasks:
+        """The masks of consecutive images."""
+        return self._masks[rows.start : rows.stop]
 
     def settled(self, masks: PackedMasks) -> PackedMasks:
         """Masks that came in the first iteration, with the concepts that are known after it."""

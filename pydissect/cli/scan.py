@@ -121,6 +121,16 @@ def scan_group() -> None:
     metavar="N",
     help="How often to try a checkpoint again that failed, or killed its process.",
 )
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Share out the images of each checkpoint to N workers, at most as many as there are batches; the results are "
+    "the same. Pays for fewer checkpoints than workers. Meanwhile each keeps in DIR, for every unit, N times the "
+    "quantile of its activations and their neighbours, in twice their bytes.",
+)
 @click.option("--watch", is_flag=True, help="Go on with checkpoints that arrive, when their files have come to rest.")
 @click.option(
     "--poll",

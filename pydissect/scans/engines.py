@@ -31,6 +31,8 @@ class Task:
         dataset_sha256: of the dataset.
         settings: how to dissect.
         out: the scan's folder.
+        shards: numbers of each shard's images; none if it is dissected in one piece.
+        shard: the one to run; without it, what all have left is counted.
     """
 
     key: str
@@ -45,6 +47,23 @@ class Task:
     dataset_sha256: str
     settings: Settings
     out: str
+    shards: tuple[range, ...] = ()
+    shard: int | None = None
+
+    @property
+    def name(self) -> tuple[str, int | None]:
+        """What tells it from the other tasks of a scan."""
+        return self.key, self.shard
+
+    @property
+    def step(self) -> str:
+        """Which of the tasks of its checkpoint it is, for errors; empty if it is the only one."""
+        if not self.shards:
+            return ""
+        if self.shard is None:
+            return f"merging {len(self.shards)} shards: "
+        images = self.shards[self.shard]
+        return f"shard {self.shard + 1} of {len(self.shards)} (images {images.start} to {images.stop - 1}): "
 
     def placed(self, device: str, threads: int) -> "Task":
         """The same on a worker's device, by so many threads."""

@@ -1,15 +1,16 @@
 """The folder of a scan: what is where, what is done, and who may write.
 
-====================  ====================================================================================
+====================  ==================================================================================================
 checkpoints.parquet   the listing, see :mod:`pydissect.scans.listing`
 results/KEY.parquet   one checkpoint's result
 folded/*.parquet      results of many checkpoints, which take the place of their single files
 runs/*.parquet        the facts of those checkpoints, in a file of the same name
 counts/KEY/           a safetensors file a layer, on request
+shards/KEY/RANGE/     a safetensors file a layer: what a pass over some of the images has left, until all have been seen
 failed/KEY.json       what went wrong with a checkpoint
 progress.json         how far the driver is
 lock                  locked while a driver runs
-====================  ====================================================================================
+====================  ==================================================================================================
 
 Every file appears complete, under a name that follows from what is in it, so a scan that is killed leaves nothing that
 its successor could mistake. Where a result is in two files, the folded one counts; that is there once it and its runs
@@ -18,7 +19,8 @@ are.
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,6 +83,7 @@ class ScanFolder:
         self._runs = path / "runs"
         self._failed = path / "failed"
         self._counts = path / "counts"
+        self._shards = path / "shards"
         self._lock = path / "lock"
         self._progress = path / "progress.json"
         self._keys: dict[Path, set[str]] = {}  # of folded files, whose contents never change
@@ -151,7 +154,7 @@ class ScanFolder:
         for folder in (self.path, self._results, self._folded, self._runs, self._failed):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
-        for path in self._counts.glob("*/.*.part"):
+        for path in (*self._counts.glob("*/.*.part"), *self._shards.glob("*/*/.*.part")):
             path.unlink(missing_ok=True)
         names = {path.name for path in self._folded_files()}
         for path in self._runs.glob("*.parquet"):
@@ -216,6 +219,26 @@ class ScanFolder:
             if path not in self._keys:
                 self._keys[path] = read_keys(path)
         return {key for path in folded for key in self._keys[path]}
+
+    # Shards of results that are not there yet.
+
+    def shard_file(self, key: str, images: range, layer: str) -> Path:
+        """Where what a pass over some images has left of a layer is written."""
+        return self._shards / key / f"{images.start}-{images.stop}" / f"{quote(layer, safe='')}.safetensors"
+
+    def has_shard(self, key: str, images: range, layers: Iterable[str]) -> bool:
+        """Whether all files of a shard are there."""
+        return all(self.shard_file(key, images, layer).exists() for layer in layers)
+
+    def forget_shards(self, key: str) -> None:
+        """Of a result that is there."""
+        shutil.rmtree(self._shards / key, ignore_errors=True)
+
+    def forget_other_shards(self, keys: Container[str | None]) -> None:
+        """Of all results but these."""
+        for path in self._shards.glob("*"):
+            if path.name not in keys:
+                self.forget_shards(path.name)
 
     # Failures.
 
