@@ -43,9 +43,7 @@ class TopImages:
             other: of as many units.
             first_image: as said.
         """
-        # Beyond the images that there are, all numbers stay 0.
-        images = torch.where(other.values > -torch.inf, other.images + first_image, 0)
-        self._take(other.values, images, other.places)
+        self._take(other.values, other.images + first_image, other.places)
         return self
 
     def _take(self, values: Tensor, images: Tensor, places: Tensor) -> None:

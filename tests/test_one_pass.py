@@ -96,7 +96,7 @@ def assert_top(found: TopImages | None, acts: Tensor, number: int) -> None:
         largest, place = values[:, u].max(1).values.tolist(), values[:, u]
         order = sorted((n for n in range(len(acts)) if largest[n] > -torch.inf), key=lambda n: (-largest[n], n))
         ranked = order[:number]
-        assert found.images[u, : len(ranked)].tolist() == ranked
+        assert found.images[u].tolist() == ranked + [0] * (number - len(ranked))
         assert found.values[u].tolist() == [largest[n] for n in ranked] + [-torch.inf] * (number - len(ranked))
         first = [int((place[n] == largest[n]).nonzero()[0]) for n in ranked]
         assert found.places[u, : len(ranked)].tolist() == first
@@ -284,6 +284,21 @@ def test_candidates_of_a_shard_stay_in_its_file(tmp_path: Path):
     merged = OnePass(20 * 64, 0.05).merge(loaded)
     assert (store.held, store.spilled) == (merged._store.held, merged._store.spilled) == (0, 0)
     assert merged.thresholds().equal(one.thresholds())
+
+
+def test_candidates_in_a_file_neither_take_memory_nor_are_moved(tmp_path: Path):
+    acts = make_acts((40, 4, 8, 8))
+    one = OnePass(40 * 64, 0.05)
+    one.update(acts[:20])
+    one.save(tmp_path / "one")
+    store, alone = CandidateStore(0), CandidateStore(0)
+    loaded, other = OnePass.load(tmp_path / "one", store=store), OnePass(None, store=alone)
+    for batch in acts[20:].split(5):
+        loaded.update(batch)
+        other.update(batch)
+        assert store.held == 0
+        assert store.spilled <= alone.spilled
+    check_found(loaded, acts, 0.05, top=0)
 
 
 def test_a_saved_shard_is_pruned(tmp_path: Path):

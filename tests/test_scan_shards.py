@@ -20,11 +20,13 @@ from test_scan import SETTINGS, Bench
 from test_sharding import IMAGES, many_images
 
 import pydissect
-from pydissect import Counts, InputError
+from pydissect import Broden, Counts, InputError
 from pydissect.scans import query, read_status
 from pydissect.scans.driver import ScanReport
 from pydissect.scans.folder import ScanFolder
+from pydissect.scans.plan import Plan
 from pydissect.scans.settings import Settings
+from pydissect.scans.shards import Steps
 from pydissect.scans.task import Task
 
 ONE_BY_ONE = replace(SETTINGS, batch_size=1)
@@ -92,6 +94,30 @@ def interrupt(at: str) -> Callable[[Task], None]:
             raise KeyboardInterrupt
 
     return before
+
+
+def test_shards_are_merged_before_others_begin(bench: ShardBench):
+    """With several workers, those of the next checkpoint wait already."""
+    folder = ScanFolder(bench.out)
+    plan = Plan(folder, SHARDS, Broden(bench.data.folder))
+    a, b = (plan.task(entry) for entry in plan.with_keys(plan.add(bench.find())))
+    steps = Steps(folder)
+    steps.begin(a)
+    shards = [steps.next() for _ in range(4)]
+    assert [task.shard for task in shards if task is not None] == [0, 1, 2, 3]
+    assert steps.next() is None
+    steps.begin(b)
+    for task in shards:
+        assert task is not None
+        steps.end_shard(task)
+    found = [steps.next() for _ in range(5)]
+    assert [task.name for task in found if task is not None] == [(a.key, None), *((b.key, n) for n in range(4))]
+
+
+def test_files_of_shards_are_removed_as_soon_as_they_are_merged(bench: ShardBench):
+    seen = []
+    bench.run(SHARDS, lambda task: seen.append(len(bench.left)))
+    assert seen == [0, 1, 2, 3, 4] * 2
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])

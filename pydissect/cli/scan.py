@@ -127,9 +127,9 @@ def scan_group() -> None:
     default=1,
     show_default=True,
     metavar="N",
-    help="Share out the images of each checkpoint to N workers, at most as many as there are batches; the results are "
-    "the same. Pays for fewer checkpoints than workers. Meanwhile each keeps in DIR, for every unit, N times the "
-    "quantile of its activations and their neighbours, in twice their bytes.",
+    help="Share out the images of each checkpoint to N workers, or as many as there are batches; the results are the "
+    "same. Pays for fewer checkpoints than workers. Takes room in DIR until a checkpoint is done: about 5N percent of "
+    "its activations' bytes.",
 )
 @click.option("--watch", is_flag=True, help="Go on with checkpoints that arrive, when their files have come to rest.")
 @click.option(
