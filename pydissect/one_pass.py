@@ -186,7 +186,7 @@ class OnePass:
             "images": self.images,
         }
         text = {name: json.dumps(value) for name, value in facts.items()}
-        write_state(Path(path), {**text, **(metadata or {})}, tensors, batches)
+        write_state(Path(path), {**(metadata or {}), **text}, tensors, batches)
 
     @classmethod
     def load(

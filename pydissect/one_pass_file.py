@@ -105,7 +105,7 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], candidat
         offsets = [end, end + tensor.nbytes]
         entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
         end = offsets[1]
-    return json.dumps({"__metadata__": {"format": FORMAT, "version": str(VERSION), **metadata}, **entries}).encode()
+    return json.dumps({"__metadata__": {**metadata, "format": FORMAT, "version": str(VERSION)}, **entries}).encode()
 
 
 def _write_aligned(file: BinaryIO, *tensors: Tensor) -> None:
