@@ -109,12 +109,10 @@ def _merge(task: Task) -> None:
     settings, folder = task.settings, ScanFolder(Path(task.out))
     begin = time.perf_counter()
     device = usable_device(settings.device)
-    # What was kept is on the CPU, where a backend of another device cannot work.
-    backend = settings.backend if device.type == "cpu" else "auto"
     ones: dict[str, OnePass] = {}
     for layer in task.layers:
         for images in task.shards:
-            one = _read_shard(folder.shard_file(task.key, images, layer), backend)
+            one = _read_shard(folder.shard_file(task.key, images, layer), device, settings.backend)
             ones[layer] = ones[layer].merge(one) if layer in ones else one
     spent = [_seconds(folder.shard_file(task.key, images, task.layers[0])) for images in task.shards]
     source = BrodenSource(
@@ -125,10 +123,10 @@ def _merge(task: Task) -> None:
     _write(task, dissection, sum(seconds["load"] for seconds in spent), dissected)
 
 
-def _read_shard(path: Path, backend: str) -> OnePass:
+def _read_shard(path: Path, device: torch.device, backend: str) -> OnePass:
     """What a shard has left in a file. One that cannot be read is removed, so that the shard is missing again."""
     try:
-        return OnePass.load(path, backend=backend)
+        return OnePass.load(path, device=device, backend=backend)
     except InputError:
         path.unlink(missing_ok=True)
         raise
