@@ -1,5 +1,6 @@
 """Masks on their way to the device that counts, while the model runs there, or there for good."""
 
+from collections.abc import Iterable, Iterator
 from weakref import WeakKeyDictionary
 
 import torch
@@ -63,6 +64,19 @@ class MaskFeed:
         else:
             with torch.cuda.stream(self._stream):
                 self._sent = masks.compact().map(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True))
+
+    def ahead(self, batches: Iterable[PackedMasks]) -> Iterator[tuple[PackedMasks, PackedMasks]]:
+        """Each of consecutive batches, as it is and on the device; the next is on its way when one is given."""
+        done, before = 0, None
+        for batch in batches:
+            taken = None if before is None else self.take()
+            self.send(batch, done)
+            if before is not None and taken is not None:
+                yield before, taken
+            done += len(batch)
+            before = batch
+        if before is not None:
+            yield before, self.take()
 
     def take(self) -> PackedMasks:
         """The masks sent last, for work that is queued from now on."""

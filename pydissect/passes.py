@@ -205,9 +205,7 @@ class Passes:
         total, done = self._source.num_images, 0
         replays = {name: one.replay() for name, one in kept.ones.items()}
         self._progress("counting", done, total)
-        for batch in kept.masks:
-            feed.send(batch, done)
-            on_device = feed.take()
+        for batch, on_device in feed.ahead(kept.masks):
             for name, replay in replays.items():
                 for begin, end, acts in _of_batch(replay, len(batch)):
                     counting.add(name, acts, on_device[begin:end], done + begin)
