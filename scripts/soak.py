@@ -35,7 +35,7 @@ from pydissect.scans.results import read_facts
 from pydissect.synth import make_dataset
 
 LIMIT = 1200  # seconds of a scan
-PATIENCE = 30  # seconds for processes to end after their driver
+PATIENCE = 120  # seconds for processes to end after their driver; the agents of Ray take most of a minute
 BAD = ("corrupt", "another", "dies")
 
 DYING_MODEL = """
