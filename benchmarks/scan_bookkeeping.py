@@ -16,18 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-
-import torch
-
-from pydissect import Broden, Counts
-from pydissect.categories import Categories
-from pydissect.dissection import LayerDissection
-from pydissect.scans.folder import FOLD, ScanFolder
-from pydissect.scans.plan import Plan, finder
-from pydissect.scans.results import layer_facts, layer_table, write_result
-from pydissect.scans.settings import Settings
-from pydissect.sources import ConceptName
-from pydissect.synth import make_dataset
+from typing import NamedTuple
 
 QUERIES = {
     "query: unique detectors by run, step, category": """
@@ -48,6 +37,20 @@ PATTERN = "runs/*/seed-*/step-*.safetensors"
 
 def make(folder: Path, checkpoints: int, units: int) -> None:
     """Makes a finished scan."""
+    # In the process that makes it: the peak of a process is at least that of the one that starts it.
+    import torch
+
+    from pydissect import Broden, Counts
+    from pydissect.categories import Categories
+    from pydissect.dissection import LayerDissection
+    from pydissect.scans.folder import FOLD, ScanFolder
+    from pydissect.scans.plan import Plan, finder
+    from pydissect.scans.results import layer_facts, layer_table, write_result
+    from pydissect.scans.settings import Settings
+    from pydissect.sources import ConceptName
+    from pydissect.synth import make_dataset
+    from pydissect.top_images import TopImages
+
     make_dataset(folder / "data", 4)
     runs = folder / "runs"
     for i in range(checkpoints):
@@ -68,7 +71,8 @@ def make(folder: Path, checkpoints: int, units: int) -> None:
         concept_area = intersection.amax(0) + torch.randint(0, 90_000, (CONCEPTS,), generator=generator)
         counts = Counts(intersection, area, area.sum(1), concept_area, categories)
         thresholds = torch.rand(units, generator=generator)
-        result = LayerDissection("layer4", (7, 7), thresholds, counts, concept_area, names, "category", 0.04)
+        top = TopImages(0, units)
+        result = LayerDissection("layer4", (7, 7), thresholds, counts, concept_area, names, "category", 0.04, top)
         templates.append((layer_table("", result), layer_facts(result)))
 
     dataset = Broden(folder / "data")
@@ -94,15 +98,23 @@ def make(folder: Path, checkpoints: int, units: int) -> None:
     plan.listing.save(scan.listing_file)
 
 
-def measure(arguments: list[str]) -> tuple[float, float]:
-    """Seconds of a process, and its peak memory in MB."""
+class Cost(NamedTuple):
+    """Of a process: seconds, those of processors, and its peak memory in MB."""
+
+    seconds: float
+    processor: float
+    peak: float
+
+
+def measure(arguments: list[str]) -> Cost:
+    """What a process costs."""
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "pydissect", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     if status != 0:
         raise SystemExit(f"pydissect {' '.join(arguments)} failed")
-    return seconds, usage.ru_maxrss / 1e3
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3)
 
 
 def main() -> None:
@@ -117,12 +129,13 @@ def main() -> None:
         out = folder / "scan"
         if not out.exists():
             begin = time.perf_counter()
-            # Elsewhere: the peak of a process is at least that of the one that starts it.
             maker = multiprocessing.get_context("spawn").Process(
                 target=make, args=(folder, options.checkpoints, options.units)
             )
             maker.start()
             maker.join()
+            if maker.exitcode != 0:
+                raise SystemExit("the results could not be made")
             seconds = time.perf_counter() - begin
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
             print(f"made in {seconds:.0f} s, with a peak of {peak:.0f} MB")
@@ -137,10 +150,11 @@ def main() -> None:
             **{name: ["scan", "query", str(out), sql] for name, sql in QUERIES.items()},
             "plot --x step --by category": ["scan", "plot", str(out), "--out", str(folder / "plot.png")],
         }
-        print(f"{'median of ' + str(options.rounds):52}  seconds  peak MB")
-        for name, arguments in {"start of python, import torch": ["--version"], **commands}.items():
+        print(f"{'median of ' + str(options.rounds):52}  seconds  processor  peak MB")
+        for name, arguments in {"start": ["--version"], **commands}.items():
             runs = [measure(arguments) for _ in range(options.rounds)]
-            print(f"{name:52}  {median(run[0] for run in runs):7.2f}  {max(run[1] for run in runs):7.0f}")
+            seconds, processor = (median(values) for values in list(zip(*runs, strict=True))[:2])
+            print(f"{name:52}  {seconds:7.2f}  {processor:9.2f}  {max(run.peak for run in runs):7.0f}")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ class _Entry:
     sizes: tuple[tuple[torch.dtype, int], ...]  # of each tensor
     nbytes: int
     position: int = 0
+    mapped: bool = False  # the tensors lie in a file that is not the store's
+
+    @property
+    def in_memory(self) -> bool:
+        return self.tensors is not None and not self.mapped
 
 
 class CandidateStore:
@@ -67,24 +72,41 @@ class CandidateStore:
         Raises:
             InputError: they do not fit into memory, nor into the file.
         """
-        tensors = candidates.to("cpu").tensors()
-        sizes = tuple((tensor.dtype, len(tensor)) for tensor in tensors)
-        entry = _Entry(candidates.shape, tensors, sizes, candidates.nbytes)
+        entry = _entry_of(candidates.to("cpu"))
         self._entries.setdefault(layer, []).append(entry)
         self._hold(entry.nbytes)
         if self.held > self.memory:
             self._spill()
 
+    def add_mapped(self, layer: str, candidates: Candidates) -> None:
+        """Takes up a batch whose tensors are maps of a file: it takes no memory, and stays as it is."""
+        entry = _entry_of(candidates)
+        entry.mapped = True
+        self._entries.setdefault(layer, []).append(entry)
+
+    def add_all(self, layer: str, other: "CandidateStore", other_layer: str) -> None:
+        """Takes up all batches of a layer of another store, which keeps them too.
+
+        Raises:
+            InputError: see :meth:`add`.
+        """
+        for entry in tuple(other._entries.get(other_layer, ())):
+            (self.add_mapped if entry.mapped else self.add)(layer, other._candidates(entry))
+
     def in_memory(self, layer: str) -> int:
         """Bytes of a layer's candidates in memory."""
-        return sum(entry.nbytes for entry in self._entries.get(layer, ()) if entry.tensors is not None)
+        return sum(entry.nbytes for entry in self._entries.get(layer, ()) if entry.in_memory)
+
+    def sizes(self, layer: str) -> list[int]:
+        """Images of each of a layer's batches."""
+        return [entry.shape[0] for entry in self._entries.get(layer, ())]
 
     def change(self, layer: str, change: Callable[[Candidates], Candidates]) -> None:
-        """Replaces the candidates of a layer that are in memory; what is in the file stays as it is."""
+        """Replaces the candidates of a layer that are in memory; what is in a file stays as it is."""
         for entry in self._entries.get(layer, ()):
-            if entry.tensors is None:
+            if not entry.in_memory:
                 continue
-            changed = change(Candidates(entry.shape, *entry.tensors))
+            changed = change(self._candidates(entry))
             self._hold(changed.nbytes - entry.nbytes)
             entry.tensors, entry.nbytes = changed.tensors(), changed.nbytes
             entry.sizes = tuple((tensor.dtype, len(tensor)) for tensor in entry.tensors)
@@ -92,7 +114,7 @@ class CandidateStore:
     def batches(self, layer: str) -> Iterator[Candidates]:
         """A layer's candidates, batch by batch; any number of times."""
         for entry in self._entries.get(layer, ()):
-            yield Candidates(entry.shape, *(self._read(entry) if entry.tensors is None else entry.tensors))
+            yield self._candidates(entry)
 
     def forget(self, layer: str) -> None:
         """Gives back the memory of a layer's candidates."""
@@ -113,7 +135,7 @@ class CandidateStore:
 
     def _spill(self) -> None:
         """Moves the oldest batches to the file until half of the memory is free."""
-        entries = [entry for layer in self._entries.values() for entry in layer if entry.tensors is not None]
+        entries = [entry for layer in self._entries.values() for entry in layer if entry.in_memory]
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, prefix="pydissect-")  # noqa: SIM115
@@ -143,6 +165,9 @@ class CandidateStore:
         self._hold(-entry.nbytes)
         self.spilled += entry.nbytes
 
+    def _candidates(self, entry: _Entry) -> Candidates:
+        return Candidates(entry.shape, *(self._read(entry) if entry.tensors is None else entry.tensors))
+
     def _read(self, entry: _Entry) -> tuple[Tensor, ...]:
         assert self._file is not None
         tensors = [torch.empty(size, dtype=dtype) for dtype, size in entry.sizes]
@@ -150,6 +175,12 @@ class CandidateStore:
         for tensor in tensors:
             self._file.readinto(_bytes_of(tensor))  # type: ignore[attr-defined]
         return tuple(tensors)
+
+
+def _entry_of(candidates: Candidates) -> _Entry:
+    tensors = candidates.tensors()
+    sizes = tuple((tensor.dtype, len(tensor)) for tensor in tensors)
+    return _Entry(candidates.shape, tensors, sizes, candidates.nbytes)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

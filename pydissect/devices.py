@@ -26,8 +26,8 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU's memory that nothing takes yet."""
-    return torch.cuda.mem_get_info(device)[0]
+    """Bytes of a CUDA device's memory that nothing takes yet; 0 for others."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def describe_device(device: torch.device) -> str:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from .broden import Broden
 from .cache import cache_path, writable
@@ -29,16 +30,37 @@ VERSION = 1
 _ROOM = 1.05  # of the disk's free space, times what the file takes
 
 
-def cached_images(data: Broden, size: tuple[int, int], rows: int, fingerprint: str) -> MappedTensor | None:
-    """The first ``rows`` pictures or more, ``[N, H, W, 3]``, if they are in the cache and the dataset is unchanged.
+class CachedImages:
+    """Pictures in the cache.
+
+    Args:
+        mapped: ``[N, H, W, 3]``.
+        first: number of the first of them in the dataset.
+    """
+
+    def __init__(self, mapped: MappedTensor, first: int) -> None:
+        self._mapped = mapped
+        self._first = first
+
+    def __getitem__(self, rows: range) -> Tensor:
+        """``[len(rows), H, W, 3]`` uint8, not to be written to."""
+        return self._mapped.tensor[rows.start - self._first : rows.stop - self._first]
+
+    def release(self, rows: range) -> None:
+        """Gives back their memory; used again, they are read again."""
+        self._mapped.release(rows.start - self._first, rows.stop - self._first)
+
+
+def cached_images(data: Broden, size: tuple[int, int], rows: range, fingerprint: str) -> CachedImages | None:
+    """Those pictures or more, if they are in the cache and the dataset is unchanged.
 
     Args:
         data: the dataset.
         size: ``(H, W)`` in pixels.
-        rows: as said.
+        rows: numbers of the pictures.
         fingerprint: of the dataset.
     """
-    for kept in dict.fromkeys((len(data), rows)):
+    for kept in dict.fromkeys((range(len(data)), rows)):
         path = _path(data, size, kept)
         try:
             if not path.exists():
@@ -47,8 +69,8 @@ def cached_images(data: Broden, size: tuple[int, int], rows: int, fingerprint: s
                 metadata = dict(file.metadata() or {})
                 check_format(path, metadata, FORMAT, VERSION)
                 shape = file.get_slice("images").get_shape()
-            if metadata.get("dataset") == fingerprint and shape == [kept, *size, 3]:
-                return MappedTensor(path, "images")
+            if metadata.get("dataset") == fingerprint and shape == [len(kept), *size, 3]:
+                return CachedImages(MappedTensor(path, "images"), kept.start)
         except (InputError, SafetensorError, OSError):
             # Damaged, or of another version: decoded anew, which replaces it.
             continue
@@ -80,13 +102,13 @@ class ImageWriter:
 
 
 @contextmanager
-def image_writer(data: Broden, size: tuple[int, int], rows: int, fingerprint: str) -> Iterator[ImageWriter | None]:
-    """A writer of the first ``rows`` pictures, whose file appears when the block ends well.
+def image_writer(data: Broden, size: tuple[int, int], rows: range, fingerprint: str) -> Iterator[ImageWriter | None]:
+    """A writer of consecutive pictures, whose file appears when the block ends well.
 
     None, with a warning, where the cache cannot hold them.
     """
     path = _path(data, size, rows)
-    shape = (rows, *size, 3)
+    shape = (len(rows), *size, 3)
     needed = int(np.prod(shape, dtype=np.int64))
     if not writable(path.parent):
         _warn(f"{path.parent} cannot be written")
@@ -99,8 +121,9 @@ def image_writer(data: Broden, size: tuple[int, int], rows: int, fingerprint: st
             yield ImageWriter(file, shape, fingerprint)
 
 
-def _path(data: Broden, size: tuple[int, int], rows: int) -> Path:
-    return cache_path("images", data, rows, *size)
+def _path(data: Broden, size: tuple[int, int], rows: range) -> Path:
+    which = (rows.stop,) if rows.start == 0 else (rows.start, rows.stop)
+    return cache_path("images", data, *which, *size)
 
 
 def _warn(why: str) -> None:

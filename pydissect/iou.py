@@ -113,8 +113,9 @@ def fast_iou(
         nonfinite: ``"error"`` refuses NaN, infinite or huge (``>= 2**126``) activations, naming
             unit and image; ``"off"`` takes such values as -inf in thresholds, and pixels that
             touch one are off.
-        backend: ``"auto"`` (the fastest that works on the device of ``acts``), ``"cpu"`` or
-            ``"reference"``. The environment variable ``PYDISSECT_BACKEND`` decides for ``"auto"``.
+        backend: ``"auto"`` (the fastest that works on the device of ``acts``), ``"cpu"``, ``"cuda"``,
+            ``"cupy"``, ``"triton"`` or ``"reference"``. The environment variable ``PYDISSECT_BACKEND`` decides for
+            ``"auto"``.
 
     Returns:
         float64 ``[U, C]``, or ``[L, U, C]`` for several levels; 0 where the union is empty. Of

@@ -1,5 +1,6 @@
 """Masks on their way to the device that counts, while the model runs there, or there for good."""
 
+from collections.abc import Iterable, Iterator
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,10 +25,8 @@ def resident_masks(data: Broden, fingerprint: str, masks: PackedMasks, device: t
         device: where they are counted.
 
     Returns:
-        The masks; None where they would take more than a quarter of what is free, or the device is no GPU.
+        The masks; None where they would take more than a quarter of what is free, or the device is no CUDA device.
     """
-    if device.type == "cpu":
-        return None
     kept_fingerprint, kept = _resident.pop(data, ("", masks))
     if kept_fingerprint != fingerprint or kept.device != device or len(kept) < len(masks):
         compact = masks.compact()
@@ -60,11 +59,24 @@ class MaskFeed:
         """Starts to send the masks of a batch, whose first image is number ``first`` of all."""
         if self._resident is not None:
             self._sent = self._resident[first : first + len(masks)]
-        elif self._stream is None:
+        elif self._stream is None or masks.device == self._device:
             self._sent = masks.to(self._device)
         else:
             with torch.cuda.stream(self._stream):
                 self._sent = masks.compact().map(lambda tensor: tensor.pin_memory().to(self._device, non_blocking=True))
+
+    def ahead(self, batches: Iterable[PackedMasks]) -> Iterator[tuple[PackedMasks, PackedMasks]]:
+        """Each of consecutive batches, as it is and on the device; the next is on its way when one is given."""
+        done, before = 0, None
+        for batch in batches:
+            taken = None if before is None else self.take()
+            self.send(batch, done)
+            if before is not None and taken is not None:
+                yield before, taken
+            done += len(batch)
+            before = batch
+        if before is not None:
+            yield before, self.take()
 
     def take(self) -> PackedMasks:
         """The masks sent last, for work that is queued from now on."""

@@ -1,9 +1,7 @@
 """A model from its factory (`FILE.py:FACTORY` or `package.module:factory`) and its file of weights."""
 
-import hashlib
 import importlib
 import importlib.util
-import os
 import re
 import sys
 import warnings
@@ -20,24 +18,13 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from pydissect.errors import InputError
 from pydissect.messages import nearest_names, one_line
+from pydissect.specs import split_spec
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 _ZIP_MAGIC = b"PK\x03\x04"
 _FILE_MODULE_PREFIX = "_pydissect_model_"
 _SHOWN = 5
-
-
-def split_spec(spec: str) -> tuple[str, str, bool]:
-    """The two parts of a spec (see `load_factory`), and whether the first is a Python file.
-
-    Raises:
-        InputError: when `spec` has no colon with something on both sides.
-    """
-    source, colon, attributes = spec.rpartition(":")
-    if not (colon and source and attributes):
-        raise InputError(f"--model: expected FILE.py:FACTORY or package.module:factory, found {spec!r}")
-    return source, attributes, source.endswith(".py") or os.sep in source
 
 
 def load_factory(spec: str) -> Callable[[], nn.Module]:
@@ -117,12 +104,6 @@ def load_weights(model: nn.Module, path: str | Path, unsafe: bool = False) -> No
         raise InputError(f"--weights {path}: does not fit the model: {one_line(error)}") from error
     if differences:
         raise InputError(f"--weights {path}: does not fit the model: {differences}")
-
-
-def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

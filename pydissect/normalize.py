@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from pydissect.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 Triple = tuple[float, float, float]
 
@@ -50,7 +52,7 @@ class Normalization:
             raise InputError(f"normalize: expected deviations above 0, found {stds!r} in {spec!r}")
         return cls(spec, mean, std)
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
         """Normalize a batch of pictures.
 
         Args:
@@ -62,6 +64,9 @@ class Normalization:
         Raises:
             InputError: when `images` has another dtype or shape.
         """
+        # A text can be parsed without it.
+        import torch
+
         if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
             raise InputError(
                 f"images: expected uint8 [B, 3, H, W], found {str(images.dtype).removeprefix('torch.')}"

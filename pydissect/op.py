@@ -1,6 +1,7 @@
 """Counting as one operation of torch, ``torch.ops.pydissect.count``, for ``torch.compile`` and ``torch.export``.
 
 The same backends do the work; outside of a compiled graph they are called directly, which costs less.
+Torch knows the operation once this module is imported: before an exported graph that has it is loaded.
 """
 
 from typing import Any

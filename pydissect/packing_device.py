@@ -38,8 +38,20 @@ def pack_labels_on_device(maps: Tensor, vocabulary: Vocabulary) -> tuple[DeviceM
     Returns:
         The masks; and the smallest and the largest unknown label, which the masks leave out, or None if all are known.
     """
+    packed, strays = [], []
+    # A few images at a time, for their labels are looked at in 64 bits. Of no image, too, there is one part.
+    for images in _parts(max(len(maps), 1), max(maps.shape[1:].numel(), 1)):
+        masks, stray = _pack_labels(maps[images].to(torch.int64), vocabulary)
+        packed.append(
+            masks._replace(images=masks.images + images.start, whole_images=masks.whole_images + images.start)
+        )
+        strays += [] if stray is None else [*stray]
+    unknown = (min(strays), max(strays)) if strays else None
+    return DeviceMasks(*(torch.cat(parts) for parts in zip(*packed, strict=True))), unknown
+
+
+def _pack_labels(maps: Tensor, vocabulary: Vocabulary) -> tuple[DeviceMasks, tuple[int, int] | None]:
     first, size, ignored, _ = vocabulary
-    maps = maps.to(torch.int64)
     numbers = torch.arange(len(maps), device=maps.device)[:, None, None, None]
     labelled = torch.ones_like(maps, dtype=torch.bool) if ignored is None else maps != ignored
     known = labelled & (maps >= first) & (maps < first + size)

@@ -1,6 +1,6 @@
 """The passes of a dissection over its data: one that keeps what can still matter, or two that keep nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .backends import choose_backend
 from .candidate_store import CandidateStore
-from .capture import LayerCapture
 from .counts import check_union
 from .dissection import LayerDissection
 from .errors import InputError
 from .extras import needs
+from .forward import DTYPES, Forward
 from .grids import Grid
 from .mask_feed import MaskFeed
 from .masks import PackedMasks
@@ -26,8 +26,6 @@ from .sources import Source
 from .tally import Tally
 from .thresholds import Quantiles, ThresholdFinder, check_quantile
 from .top_images import TopImages
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -77,128 +75,179 @@ class Kept(NamedTuple):
     masks: Sequence[PackedMasks]  # of each batch
 
 
-class Passes:
-    """The passes over a source's images.
+def find(one: OnePass) -> Found:
+    """The thresholds and the top images of a layer of which all activations have been seen.
+
+    Raises:
+        InputError: there were fewer than there were to be.
+    """
+    thresholds = one.thresholds()
+    assert one.top is not None
+    return Found(thresholds, one.top)
+
+
+class Keeping:
+    """What one pass keeps of each layer's activations, while they go by.
 
     Args:
-        source: of images and masks.
-        names: of the layers.
+        shapes: ``(U, h, w)`` of each layer.
         settings: of what is computed.
-        device: of the model and the counting.
-        memory_format: of the images.
-        progress: told of every batch.
+        images: of the whole dataset; None if that is not known.
+        at_most: there may be fewer.
+        store: for the candidates.
+        image_name: of the image of a number, for errors.
+
+    Attributes:
+        ones: of each layer.
     """
 
     def __init__(
         self,
-        source: Source,
-        names: Sequence[str],
+        shapes: Mapping[str, tuple[int, int, int]],
         settings: Settings,
-        device: torch.device,
-        memory_format: torch.memory_format,
-        progress: Progress,
+        *,
+        images: int | None,
+        at_most: bool,
+        store: CandidateStore,
+        image_name: Callable[[int], str],
     ) -> None:
-        self._source = source
-        self._names = names
         self._settings = settings
-        self._device = device
-        self._memory_format = memory_format
-        self._progress = progress
-
-    def precision(self) -> torch.autocast:
-        """That in which the model runs. It alone: nothing of what is counted may be rounded."""
-        dtype = DTYPES[self._settings.dtype]
-        return torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32)
-
-    def example(self) -> Tensor:
-        """The first image, for the capture to try the model on."""
-        return self._prepare(self._source.example())
-
-    def keep(self, capture: LayerCapture, store: CandidateStore) -> Kept:
-        """The only pass.
-
-        Raises:
-            InputError: a non-finite activation, or no room for what must be kept.
-        """
-        settings, most = self._settings, self._source.most_images
-        ones = {}
-        for name in self._names:
-            _, h, w = capture.shapes[name]
-            ones[name] = OnePass(
-                None if most is None else most * h * w,
+        self._image_name = image_name
+        self.ones = {
+            name: OnePass(
+                None if images is None else images * h * w,
                 settings.quantile,
-                at_most=self._source.num_images is None,
+                at_most=at_most,
                 top_images=settings.top_images,
                 store=store,
                 layer=name,
                 backend=settings.backend,
             )
-        kept = []
-        found = {}
-        for acts, masks in self._batches(capture, "running the model"):
-            for name, one in ones.items():
-                one.update(acts[name])
-                self._check_batch(name, one.finder)
-            kept.append(masks)
-        for name, one in ones.items():
-            thresholds = one.thresholds()
-            self._check_all(name, one.finder)
-            assert one.top is not None
-            found[name] = Found(thresholds, one.top)
-        return Kept(ones, found, [self._source.settled(masks) for masks in kept])
+            for name, (_, h, w) in shapes.items()
+        }
 
-    def count_kept(self, capture: LayerCapture, kept: Kept) -> dict[str, LayerDissection]:
+    def add(self, acts: Mapping[str, Tensor]) -> None:
+        """Takes up a batch of each layer's activations.
+
+        Raises:
+            InputError: a non-finite activation, or no room for what must be kept.
+        """
+        for name, one in self.ones.items():
+            one.update(acts[name])
+            # On a GPU the check would wait for the device at every batch.
+            if acts[name].device.type == "cpu":
+                check_finite(name, one.finder, self._settings, self._image_name)
+
+    def check(self) -> None:
+        """Raises an InputError if there was a non-finite activation."""
+        for name, one in self.ones.items():
+            check_finite(name, one.finder, self._settings, self._image_name)
+
+
+def check_finite(
+    layer: str, finder: ThresholdFinder | None, settings: Settings, image_name: Callable[[int], str]
+) -> None:
+    """Raises an InputError if a finder has seen a non-finite activation, unless these are to count as off."""
+    if settings.nonfinite == "off" or finder is None:
+        return
+    first = finder.first_nonfinite()
+    if first is not None:
+        image, unit = first
+        raise InputError(
+            f"layer {layer!r}: unit {unit} has a non-finite activation (NaN, infinite or of magnitude 2^126 or "
+            f"more) on image {image_name(image)}; nonfinite 'off' counts such values as off"
+        )
+
+
+class Passes:
+    """The passes over a source's images.
+
+    Args:
+        source: of images and masks.
+        settings: of what is computed.
+        device: of the counting.
+        progress: told of every batch.
+    """
+
+    def __init__(self, source: Source, settings: Settings, device: torch.device, progress: Progress) -> None:
+        self._source = source
+        self._settings = settings
+        self._device = device
+        self._progress = progress
+
+    def keep(self, forward: Forward, store: CandidateStore) -> Kept:
+        """The only pass.
+
+        Raises:
+            InputError: a non-finite activation, or no room for what must be kept.
+        """
+        keeping = Keeping(
+            forward.shapes,
+            self._settings,
+            images=self._source.most_images,
+            at_most=self._source.num_images is None,
+            store=store,
+            image_name=self._source.image_name,
+        )
+        kept = []
+        for acts, masks in self._batches(forward, "running the model"):
+            keeping.add(acts)
+            kept.append(masks)
+        found = {name: find(one) for name, one in keeping.ones.items()}
+        # After the thresholds: of an unknown number of images, there is no finder before.
+        keeping.check()
+        return Kept(keeping.ones, found, [self._source.settled(masks) for masks in kept])
+
+    def count_kept(self, kept: Kept) -> dict[str, LayerDissection]:
         """Counts what the only pass has kept."""
         counting = self._counting(kept.found)
         feed = self._feed()
         total, done = self._source.num_images, 0
         replays = {name: one.replay() for name, one in kept.ones.items()}
         self._progress("counting", done, total)
-        for batch in kept.masks:
-            feed.send(batch, done)
-            on_device = feed.take()
+        for batch, on_device in feed.ahead(kept.masks):
             for name, replay in replays.items():
                 for begin, end, acts in _of_batch(replay, len(batch)):
-                    counting.add(name, acts.to(self._device), on_device[begin:end], done + begin)
+                    counting.add(name, acts, on_device[begin:end], done + begin)
             counting.add_masks(batch)
             batch.release()
             done += len(batch)
             self._progress("counting", done, total)
-        return counting.results(capture)
+        return counting.results({name: one.shape for name, one in kept.ones.items() if one.shape is not None})
 
-    def thresholds(self, capture: LayerCapture) -> dict[str, Found]:
+    def thresholds(self, forward: Forward) -> dict[str, Found]:
         """The first of two passes."""
         settings, images = self._settings, self._source.num_images
         assert images is not None
         finders, tops = {}, {}
-        for name in self._names:
-            units, h, w = capture.shapes[name]
+        for name, (units, h, w) in forward.shapes.items():
             finders[name] = ThresholdFinder(images * h * w, settings.quantile, backend=settings.backend)
             tops[name] = TopImages(settings.top_images, units)
         backend, done = choose_backend(settings.backend, self._device), 0
-        for acts, masks in self._batches(capture, "finding thresholds"):
+        for acts, masks in self._batches(forward, "finding thresholds"):
             for name, finder in finders.items():
                 finder.update(acts[name])
-                self._check_batch(name, finder)
+                if self._device.type == "cpu":
+                    check_finite(name, finder, settings, self._source.image_name)
                 bound = tops[name].bound().to(self._device)
                 _, peaks = backend.sift(acts[name], torch.full_like(bound, torch.inf), bound)
                 tops[name].update(peaks, done)
             done += len(masks)
         for name, finder in finders.items():
-            self._check_all(name, finder)
+            check_finite(name, finder, settings, self._source.image_name)
         return {name: Found(finder.compute(), tops[name]) for name, finder in finders.items()}
 
-    def count(self, capture: LayerCapture, found: Mapping[str, Found]) -> dict[str, LayerDissection]:
+    def count(self, forward: Forward, found: Mapping[str, Found]) -> dict[str, LayerDissection]:
         """The second of two passes."""
         counting, done = self._counting(found), 0
         feed = self._feed()
-        for acts, masks in self._batches(capture, "counting", feed):
+        for acts, masks in self._batches(forward, "counting", feed):
             counting.add_masks(masks)
             on_device = feed.take()
-            for name in self._names:
+            for name in forward.shapes:
                 counting.add(name, acts[name], on_device, done)
             done += len(masks)
-        return counting.results(capture)
+        return counting.results(forward.shapes)
 
     def _feed(self) -> MaskFeed:
         return MaskFeed(self._device, self._source.resident_masks(self._device))
@@ -207,7 +256,7 @@ class Passes:
         return _Counting(self._source, self._settings, found)
 
     def _batches(
-        self, capture: LayerCapture, stage: str, feed: MaskFeed | None = None
+        self, forward: Forward, stage: str, feed: MaskFeed | None = None
     ) -> Iterator[tuple[dict[str, Tensor], PackedMasks]]:
         """Activations of each layer, and the masks as the source has them, which also go to the feed."""
         done, total = 0, self._source.most_images
@@ -215,31 +264,10 @@ class Passes:
         for images, masks in self._source.batches():
             if feed is not None:
                 feed.send(masks, done)
-            with self.precision():
-                acts = capture(self._prepare(images))
-            yield acts, masks
+            yield forward(images), masks
             masks.release()
             done += len(images)
             self._progress(stage, done, total)
-
-    def _prepare(self, images: Tensor) -> Tensor:
-        return images.to(self._device, non_blocking=True).contiguous(memory_format=self._memory_format)
-
-    def _check_batch(self, layer: str, finder: ThresholdFinder | None) -> None:
-        # On a GPU the check would wait for the device at every batch.
-        if self._device.type == "cpu":
-            self._check_all(layer, finder)
-
-    def _check_all(self, layer: str, finder: ThresholdFinder | None) -> None:
-        if self._settings.nonfinite == "off" or finder is None:
-            return
-        first = finder.first_nonfinite()
-        if first is not None:
-            image, unit = first
-            raise InputError(
-                f"layer {layer!r}: unit {unit} has a non-finite activation (NaN, infinite or of magnitude 2^126 or "
-                f"more) on image {self._source.image_name(image)}; nonfinite 'off' counts such values as off"
-            )
 
 
 def _of_batch(replay: Iterator[tuple[int, Tensor]], images: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -286,12 +314,12 @@ class _Counting:
         """Counts a batch's images that carry each concept."""
         self._concept_images += masks.concept_images().cpu()
 
-    def results(self, capture: LayerCapture) -> dict[str, LayerDissection]:
-        """The result of each layer; of several quantiles, of each layer at each."""
+    def results(self, shapes: Mapping[str, tuple[int, int, int]]) -> dict[str, LayerDissection]:
+        """The result of each layer, of maps ``(U, h, w)``; of several quantiles, of each layer at each."""
         quantiles, several = check_quantile(self._settings.quantile)
         results = {}
         for name, (thresholds, top) in self._found.items():
-            _, h, w = capture.shapes[name]
+            _, h, w = shapes[name]
             counts = self._tallies[name].to("cpu").compute()
             per_image = self._per_image.get(name)
             for level, quantile in enumerate(quantiles):

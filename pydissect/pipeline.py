@@ -4,7 +4,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -15,24 +15,21 @@ from torch import nn
 from .backends import choose_backend
 from .broden import Broden
 from .candidate_store import CandidateStore
-from .capture import LayerCapture
+from .defaults import BATCH_SIZE as BATCH_SIZE
+from .defaults import IOU_THRESHOLD, TOP_IMAGES
 from .devices import usable_device
 from .dissection import Dissection
 from .errors import InputError
+from .forward import forward
 from .grids import Grid, check_grid
 from .layers import find_layers
-from .memory_format import channels_last_pays
 from .normalize import Normalization
 from .parallel import default_workers
 from .passes import Passes, Settings
 from .progress import Progress, silent
-from .scores import IOU_THRESHOLD
 from .sources import BrodenSource, IterableSource, Source
 from .stream_source import StreamSource
 from .thresholds import Quantiles, check_quantile
-
-BATCH_SIZE = 32
-TOP_IMAGES = 10
 
 
 def dissect(
@@ -148,33 +145,30 @@ def dissect(
             kind = StreamSource if passes == 1 else IterableSource
             source = kind(data, concepts=concepts, categories=categories, limit=limit)
 
-    channels_last = channels_last_pays(model)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
-    run = Passes(source, names, settings, device, memory_format, progress)
-    with ExitStack() as stack:
-        with run.precision():
-            capture = stack.enter_context(LayerCapture(model, names, run.example()))
-        store = stack.enter_context(closing(CandidateStore(memory)))
+    run = Passes(source, settings, device, progress)
+    with (
+        forward(model, names, source.example(), device, dtype) as network,
+        closing(CandidateStore(memory)) as store,
+    ):
         # Before the pass: it is known then how many images there are.
         bound = "exact" if source.num_images is not None else "none" if source.most_images is None else "limit"
         if passes == 1:
             with clock("model"):
-                left = run.keep(capture, store)
+                left = run.keep(network, store)
             with clock("counting"):
-                results = run.count_kept(capture, left)
+                results = run.count_kept(left)
         else:
             with clock("thresholds"):
-                found = run.thresholds(capture)
+                found = run.thresholds(network)
             with clock("counting"):
-                results = run.count(capture, found)
+                results = run.count(network, found)
         kept = {"bound": bound, "memory": store.memory, "peak": store.peak, "spilled": store.spilled}
 
     facts = {
         "images": source.num_images,
         "concepts": len(source.concepts),
         "categories": list(source.categories.names),
-        "layers": {name: list(capture.shapes[name]) for name in names},
+        "layers": {name: list(network.shapes[name]) for name in names},
         "settings": {
             "quantile": [float(Fraction(str(q))) for q in quantiles] if several else float(Fraction(str(quantiles[0]))),
             "iou_threshold": iou_threshold,
@@ -187,7 +181,7 @@ def dissect(
         },
         "device": str(device),
         "backend": backend_name,
-        "memory_format": "channels_last" if channels_last else "contiguous",
+        "memory_format": "channels_last" if network.memory_format is torch.channels_last else "contiguous",
         "threads": torch.get_num_threads(),
         "passes": passes,
         "candidates": kept if passes == 1 else None,

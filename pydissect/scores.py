@@ -7,9 +7,7 @@ from torch import Tensor
 
 from .categories import Categories
 from .counts import best_of
-
-IOU_THRESHOLD = 0.04
-"""A unit whose best IoU exceeds this is a detector (Bau et al. 2017, section 2.2)."""
+from .defaults import IOU_THRESHOLD
 
 
 @dataclass(frozen=True, eq=False)

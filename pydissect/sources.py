@@ -1,26 +1,21 @@
 """Where the images and masks of a dissection come from, in batches that can be iterated again."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .arrays import as_tensor
-from .broden import Broden, Images
+from .broden import Broden
 from .categories import Categories, as_categories
 from .errors import InputError
-from .image_cache import cached_images, image_writer
-from .mapped_tensor import MappedTensor
 from .mask_cache import cached_masks
 from .mask_feed import resident_masks
 from .masks import PackedMasks, as_masks
 from .normalize import Normalization
-from .parallel import ordered_map
+from .picture_batches import PictureBatches
 from .progress import Progress
 
 
@@ -75,7 +70,7 @@ class Source(Protocol):
 
 
 class BrodenSource:
-    """A Broden folder: pictures are decoded in threads while the model runs.
+    """A Broden folder; its pictures come as of :class:`PictureBatches`.
 
     Args:
         data: the dataset.
@@ -104,59 +99,34 @@ class BrodenSource:
         self.most_images = self.num_images
         self.concepts = tuple(ConceptName(c.number, c.name, c.category) for c in data.concepts)
         self._data = data
-        self._images = Images(data, input_size or data.image_size)
-        self._normalization = normalization
-        self._batch_size = batch_size
-        self._workers = workers
-        self._image_cache = image_cache
         self._fingerprint = data.fingerprint()
         self._masks = cached_masks(
             data, limit=limit, workers=max(workers, 1), progress=progress, fingerprint=self._fingerprint
         )
         self.categories = self._masks.categories
-        self._cached = self._from_cache()
+        self._pictures = PictureBatches(
+            data,
+            range(self.num_images),
+            normalization=normalization,
+            input_size=input_size,
+            batch_size=batch_size,
+            workers=workers,
+            image_cache=image_cache,
+            fingerprint=self._fingerprint,
+        )
 
     def example(self) -> Tensor:
         """The first image, ``[1, 3, H, W]``, as the model takes it."""
-        picture = torch.from_numpy(self._images[0])[None] if self._cached is None else self._cached.tensor[:1]
-        return self._normalized(picture)
+        return self._pictures.example()
 
     def batches(self) -> Iterator[tuple[Tensor, PackedMasks]]:
         """Images ``[B, 3, H, W]`` as the model takes them, and their masks; the same at every call."""
-        if self._cached is None:
-            yield from self._decoded()
-            self._cached = self._from_cache()
-            return
-        for begin in range(0, self.num_images, self._batch_size):
-            end = min(begin + self._batch_size, self.num_images)
-            images = self._normalized(self._cached.tensor[begin:end])
-            self._cached.release(begin, end)
-            yield images, self._masks[begin:end]
+        for rows, pictures in self._pictures:
+            yield pictures, self.masks(rows)
 
-    def _decoded(self) -> Iterator[tuple[Tensor, PackedMasks]]:
-        # Two batches: one to be taken, one to be ready after it.
-        ahead = 2 * self._batch_size
-        with ExitStack() as stack:
-            pictures = stack.enter_context(
-                closing(ordered_map(self._images.__getitem__, range(self.num_images), self._workers, ahead))
-            )
-            writer = None
-            if self._image_cache:
-                arguments = (self._data, self._images.size, self.num_images, self._fingerprint)
-                writer = stack.enter_context(image_writer(*arguments))
-            for begin in range(0, self.num_images, self._batch_size):
-                batch = np.stack(list(islice(pictures, self._batch_size)))
-                if writer is not None:
-                    writer.append(batch)
-                yield self._normalized(torch.from_numpy(batch)), self._masks[begin : begin + len(batch)]
-
-    def _from_cache(self) -> MappedTensor | None:
-        if not self._image_cache:
-            return None
-        return cached_images(self._data, self._images.size, self.num_images, self._fingerprint)
-
-    def _normalized(self, pictures: Tensor) -> Tensor:
-        return self._normalization(pictures.permute(0, 3, 1, 2))
+    def masks(self, rows: range) -> PackedMasks:
+        """The masks of consecutive images."""
+        return self._masks[rows.start : rows.stop]
 
     def settled(self, masks: PackedMasks) -> PackedMasks:
         """Masks that came in the first iteration, with the concepts that are known after it."""

@@ -1,8 +1,6 @@
 """Exact per-unit thresholds, streaming: the quantile of a unit's activations over the whole dataset."""
 
 import warnings
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -15,31 +13,11 @@ from .backends import Selection, choose_backend
 from .errors import InputError
 from .largest import largest
 from .nonfinite import NonfiniteFlag
-
-Quantiles = float | str | Fraction | Sequence[float | str | Fraction]
+from .quantiles import Quantiles as Quantiles
+from .quantiles import check_quantile as check_quantile
 
 _SMALLEST_SLACK = 256  # that backends rely on
 _NEGATIVE_ZERO = -(2**31)  # the bits of -0.0
-
-
-def check_quantile(quantile: object) -> tuple[list[object], bool]:
-    """The quantiles as a list, and whether a sequence of them was given.
-
-    Raises:
-        InputError: one is not a number between 0 and 1, exclusive.
-    """
-    several = isinstance(quantile, Sequence) and not isinstance(quantile, str)
-    quantiles = list(quantile) if several else [quantile]  # type: ignore[call-overload]
-    if not quantiles:
-        raise InputError("quantile: expected at least one, found none")
-    for value in quantiles:
-        try:
-            inside = not isinstance(value, bool) and 0 < Fraction(str(value)) < 1
-        except (ValueError, ZeroDivisionError):
-            inside = False
-        if not inside:
-            raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {value!r}")
-    return quantiles, several
 
 
 class ThresholdFinder:
@@ -182,7 +160,7 @@ class ThresholdFinder:
         return {
             "n_values": self.n_values,
             "quantiles": [str(q) for q in self.quantiles],
-            "values": None if self._selection is None else _held(self._selection),
+            "values": None if self._selection is None else _largest_held(self._selection),
             "images": self._images,
             "seen": self._seen,
             "first_nonfinite": first,
@@ -224,11 +202,9 @@ class ThresholdFinder:
     def _from_values(self, values: Tensor) -> Selection:
         """A selection that holds ``values [U, any]``, of which -inf are no values."""
         selection = self._empty(len(values), values.device)
-        if values.shape[1] > selection.keep:
-            values = largest(values, selection.keep)
+        values = largest(values, min(values.shape[1], selection.keep))
+        if values.shape[1] == selection.keep:
             selection.bound = values[:, -1].clone()
-        else:
-            values = largest(values, values.shape[1])
         selection.values[:, : values.shape[1]] = values
         selection.fill = (values > -torch.inf).sum(1)
         return selection
@@ -238,6 +214,12 @@ def _held(selection: Selection) -> Tensor:
     """The values held, ``[U, most held]``, filled up with -inf."""
     width = int(selection.fill.max()) if len(selection.fill) else 0
     return selection.held()[:, :width]
+
+
+def _largest_held(selection: Selection) -> Tensor:
+    """Those of the values held that can matter, ``[U, most]``, falling, filled up with -inf."""
+    held = _held(selection)
+    return largest(held, min(held.shape[1], selection.keep))
 
 
 def quantile_thresholds(acts: Any, quantile: Quantiles = 0.005, *, backend: str = "auto") -> Any:

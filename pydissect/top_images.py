@@ -36,9 +36,14 @@ class TopImages:
         images = torch.arange(first_image, first_image + len(peaks.values)).expand(len(self.values), -1)
         self._take(peaks.values.T.cpu(), images, peaks.places.T.cpu())
 
-    def merge(self, other: "TopImages") -> "TopImages":
-        """Takes up what another has found, among other images of the same numbering; returns itself."""
-        self._take(other.values, other.images, other.places)
+    def merge(self, other: "TopImages", first_image: int = 0) -> "TopImages":
+        """Takes up what another has found among other images, its image 0 being number ``first_image``; returns itself.
+
+        Args:
+            other: of as many units.
+            first_image: as said.
+        """
+        self._take(other.values, other.images + first_image, other.places)
         return self
 
     def _take(self, values: Tensor, images: Tensor, places: Tensor) -> None:

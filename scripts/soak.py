@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +27,7 @@ import torch
 from safetensors.torch import save_file
 
 from pydissect import Broden, demo
+from pydissect.defaults import BATCH_SIZE
 from pydissect.normalize import Normalization
 from pydissect.scans import query
 from pydissect.scans.folder import ScanFolder
@@ -32,7 +35,7 @@ from pydissect.scans.results import read_facts
 from pydissect.synth import make_dataset
 
 LIMIT = 1200  # seconds of a scan
-PATIENCE = 30  # seconds for processes to end after their driver
+PATIENCE = 120  # seconds for processes to end after their driver; the agents of Ray take most of a minute
 BAD = ("corrupt", "another", "dies")
 
 DYING_MODEL = """
@@ -222,22 +225,30 @@ def check_rows(bench: Bench, found: dict[str, Any]) -> None:
         raise Wrong(f"expected {good} results of 128 units, found {runs} with {units}")
 
 
-def forward_seconds(bench: Bench) -> float:
-    """Of one pass of the network up to the layer over all images, decoded already, on one thread."""
+def forward_seconds(bench: Bench, rounds: int = 5) -> float:
+    """Of one pass of the network up to the layer over all images, decoded already: the median in each of as many
+    processes of one thread as the scan has, all at once.
+    """
     data = Broden(bench.folder / "data")
-    pictures = torch.stack([torch.from_numpy(data.read_image(i)).permute(2, 0, 1) for i in range(len(data))])
-    images = Normalization.parse("imagenet")(pictures).contiguous(memory_format=torch.channels_last)
-    network = torch.nn.Sequential(*list(demo.trained().children())[:-1]).to(memory_format=torch.channels_last)
-    threads = torch.get_num_threads()
+    pictures = torch.stack([torch.from_numpy(data.read_image(i)) for i in range(len(data))])
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+        return median(pool.map(run_network, [pictures.numpy()] * cores, [rounds] * cores))
+
+
+def run_network(pictures: Any, rounds: int) -> float:
+    """Median seconds of a pass of the network over uint8 pictures ``[N, H, W, 3]``, on one thread."""
     torch.set_num_threads(1)
+    normalization = Normalization.parse("imagenet")
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    network = torch.nn.Sequential(*list(demo.trained().children())[:-1]).to(memory_format=torch.channels_last).eval()
     times = []
     with torch.no_grad():
-        for _ in range(5):
+        for _ in range(rounds):
             begin = time.perf_counter()
-            for batch in images.split(32):
-                network(batch)
+            for batch in images.split(BATCH_SIZE):
+                network(normalization(batch).contiguous(memory_format=torch.channels_last))
             times.append(time.perf_counter() - begin)
-    torch.set_num_threads(threads)
     return median(times)
 
 
@@ -277,10 +288,12 @@ def main() -> int:
         undisturbed = ScanFolder(bench.folder / f"{engines[0]}-undisturbed")
         facts = [fact for path in undisturbed.result_files() for fact in read_facts(path)]
         parts = {part: median(fact["seconds"][part] for fact in facts) for part in ("load", "dissect", "tabulate")}
-        print(f"a forward pass alone, one thread, nothing beside it: {forward:.3f} s; medians of the scan's parts:")
+        print(
+            f"the network alone over those {options.images} images: {forward:.3f} s; medians of a checkpoint's parts:"
+        )
         for part, value in parts.items():
             print(f"  {part:9} {value:.3f} s")
-        print(f"around pydissect.dissect: {(parts['load'] + parts['tabulate']) / parts['dissect']:.1%} of it")
+        print(f"a checkpoint takes {sum(parts.values()) / forward:.2f} times the network alone")
     return 0
 
 

@@ -6,6 +6,15 @@ import tempfile
 import venv
 from pathlib import Path
 
+# What GPUs need lies in other folders of the sources.
+FOR_GPUS = """
+import pydissect.kernels
+from pydissect.backends.nvrtc import kernel_source
+assert "site-packages" in pydissect.kernels.__file__, pydissect.kernels.__file__
+source = kernel_source()
+assert source.folder.name == "csrc" and (source.folder / "core" / "lerp.hpp").exists(), source.folder
+"""
+
 
 def main(wheel: Path) -> None:
     """Raises CalledProcessError if any step fails."""
@@ -16,6 +25,7 @@ def main(wheel: Path) -> None:
         # The version of torch that the tests run with.
         pin = next(line for line in Path("requirements/dev.txt").read_text().splitlines() if line.startswith("torch=="))
         subprocess.run([bin_ / "pip", "install", "--quiet", wheel.resolve(), pin], check=True, cwd=folder)
+        subprocess.run([bin_ / "python", "-c", FOR_GPUS], check=True, cwd=folder)
         pydissect = str(bin_ / "pydissect")
         subprocess.run([pydissect, "data", "synth", "--images", "40", "--out", "data"], check=True, cwd=folder)
         subprocess.run(

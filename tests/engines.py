@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 import torch
 from cuda_host import CudaHost
+from torch import Tensor
 
 from pydissect import _cpu, backends
 from pydissect.backends import Backend, backend_names, choose_backend
@@ -34,15 +35,15 @@ class Engine:
         """Why it cannot be had on this machine."""
         if self.own is not None:
             return self.own.unavailable(self.device)
-        reasons = []
+        reason = None
         for name in ("cpu", "cuda"):
             try:
                 choose_backend(self.backend, torch.device(name))
             except InputError as error:
-                reasons.append(str(error))
+                reason = reason or str(error)
             else:
                 return None
-        return "; ".join(reasons)
+        return reason
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +58,10 @@ class Engine:
             return torch.device(name)
         return torch.device("cpu")
 
+    def placed(self, acts: Tensor) -> Tensor:
+        """Activations on its device, with the same strides, which are the point of many cases."""
+        return acts if self.device.type == "cpu" else _like(acts, self.device)
+
     @contextmanager
     def chosen(self) -> Iterator[str]:
         """With the instruction set capped; gives the backend's name."""
@@ -68,6 +73,16 @@ class Engine:
             mock.patch.dict(backends._LOADERS, own),
         ):
             yield self.backend
+
+
+def _like(acts: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device, with the same strides; memory between the values is NaN."""
+    span = 1 + sum((size - 1) * stride for size, stride in zip(acts.shape, acts.stride(), strict=True))
+    storage = torch.full((max(span, 1),), torch.nan, dtype=acts.dtype, device=device)
+    view = storage.as_strided(acts.shape, acts.stride())
+    compact = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in acts.stride())
+    view[compact] = acts[compact].to(device)
+    return view
 
 
 CPU = [Engine("cpu", level) for level in _cpu.levels()]

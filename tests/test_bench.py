@@ -13,6 +13,7 @@ import pytest
 import torch
 from broden_builder import BrodenBuilder
 from command import run, said, write_models
+from strategies import make_case
 
 from pydissect import Broden, InputError, PackedMasks, _cpu, count, quantile_thresholds, reference
 from pydissect.bench.baselines import (
@@ -25,7 +26,7 @@ from pydissect.bench.baselines import (
     plain_torch_of_all,
 )
 from pydissect.bench.counting import make_batches
-from pydissect.bench.device import device_backends, measure_device
+from pydissect.bench.device import _repeated, device_backends, measure_device
 from pydissect.bench.machine import describe_machine
 from pydissect.bench.memory import bytes_held, huge_share, make_buffer
 from pydissect.bench.network import capture_layers
@@ -403,6 +404,7 @@ def test_counting_on_a_device(tmp_path: Path) -> None:
     assert done[-1] == ("small", 2, 2)
     assert result.shape == [32, 6, 13, 13]
     assert result.stream_bytes >= 1 << 16
+    assert any(line.startswith("cpu: ") for line in result.versions)
     assert {(row.backend, row.format) for row in result.rows} == {
         (name, layout) for name in device_backends(torch.device("cpu")) for layout in ("fp32", "fp16")
     }
@@ -413,6 +415,12 @@ def test_counting_on_a_device(tmp_path: Path) -> None:
     report = Report(describe_machine(), Settings(True, 2, 1, 1 << 16, "huge"), devices=[result])
     report.save(tmp_path / "device.json")
     assert Report.load(tmp_path / "device.json") == report
+
+
+def test_masks_of_a_batch_of_repeated_images() -> None:
+    packed = make_case(images=3, present=(3, 0, 5), concepts=6).packed
+    assert torch.equal(_repeated(packed, 3).unpack(), packed.unpack().repeat(3, 1, 1, 1))
+    assert torch.equal(_repeated(packed, 3).annotated, packed.annotated.repeat(3, 1))
 
 
 def test_results_of_before_there_were_devices(tmp_path: Path) -> None:

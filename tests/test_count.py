@@ -22,8 +22,7 @@ def run(engine: Engine, case: Case) -> Counts:
     """The engine's counts, on the CPU."""
     with engine.chosen() as backend:
         counts = count(
-            # .to() would drop the strides, which are the point of many cases.
-            case.acts if engine.device.type == "cpu" else _like(case.acts, engine.device),
+            engine.placed(case.acts),
             case.packed.to(engine.device),
             case.threshold.to(engine.device),
             grid=case.grid,
@@ -32,16 +31,6 @@ def run(engine: Engine, case: Case) -> Counts:
         )
     tensors = (counts.intersection, counts.unit_area, counts.unit_area_all, counts.concept_area)
     return Counts(*(tensor.cpu() for tensor in tensors), categories=counts.categories)
-
-
-def _like(acts: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device, with the same strides; memory between the values is NaN."""
-    span = 1 + sum((size - 1) * stride for size, stride in zip(acts.shape, acts.stride(), strict=True))
-    storage = torch.full((max(span, 1),), torch.nan, dtype=acts.dtype, device=device)
-    view = storage.as_strided(acts.shape, acts.stride())
-    compact = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in acts.stride())
-    view[compact] = acts[compact].to(device)
-    return view
 
 
 def check(engine: Engine, case: Case) -> None:
@@ -310,7 +299,7 @@ def test_one_value_that_matters(engine: Engine, size: tuple[int, int], value: fl
                 for place in {0, 31, 32, 63, places // 2, places - 1}:
                     one = Case(acts[:, place : place + 1], case.masks, case.threshold[:, :1])
                     on_device = CountArguments(
-                        _like(one.acts, engine.device),
+                        engine.placed(one.acts),
                         one.packed.to(engine.device),
                         one.threshold.to(engine.device),
                         "half_pixel",

@@ -170,19 +170,20 @@ def test_zero_builds_none(tmp_path: Path):
 def test_says_how_to_get_the_extension(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pydissect._cuda", None)
     monkeypatch.delattr("pydissect._cuda", raising=False)
+    cuda_backend._unusable.cache_clear()
     with pytest.raises(InputError, match=r"'cuda' cannot be used on device cuda: its extension is not built; .*nvcc"):
         choose_backend("cuda", torch.device("cuda"))
 
 
 def test_says_that_the_activations_are_elsewhere(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cuda_backend, "_extension", lambda: object())
+    monkeypatch.setattr(cuda_backend, "_unusable", lambda: None)
     with pytest.raises(InputError, match=r"device cpu: it computes on CUDA devices; move .* there with \.cuda\(\)"):
         choose_backend("cuda", torch.device("cpu"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_says_that_there_is_no_gpu():
-    if cuda_backend._extension() is None:
-        pytest.skip("the CUDA extension is not built")
+    if (reason := cuda_backend._unusable()) is not None:
+        pytest.skip(reason)
     with pytest.raises(InputError, match=r"'cuda' cannot be used on device cuda: there is no CUDA (driver|device)"):
         choose_backend("cuda", torch.device("cuda"))

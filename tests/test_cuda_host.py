@@ -65,6 +65,18 @@ def test_bands_of_a_large_map(order: str, monkeypatch: pytest.MonkeyPatch):
     assert run(case, CudaHost())["bands"] == 3
 
 
+def test_a_value_on_the_first_row_of_a_band():
+    """Of pixels in the band above it, it is the lower neighbour."""
+    acts, size = torch.zeros(1, 1, 1_700, 2), (3_400, 2_500)
+    masks, threshold = torch.ones(1, 1, *size, dtype=torch.bool), torch.full((1, 1), 0.125)
+    fields = run(Case(acts, masks, threshold), CudaHost())
+    assert fields["bands"] == 2
+    acts[0, 0, fields["band"]] = 1.0
+    case = Case(acts, masks, threshold)
+    assert case.expected.unit_area_all.item() == 4 * size[1]
+    run(case, CudaHost())
+
+
 def test_a_full_list_is_counted_and_begun_again():
     """100 pixel rows between two source rows, at several levels: more words than a warp lists."""
     case = make_case(map_size=(2, 3), size=(200, 33), values="alive", levels=("0.0", "pixel", "-inf"))

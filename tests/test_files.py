@@ -1,11 +1,12 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all; telling contents apart."""
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from pydissect.files import atomic_write
+from pydissect.files import atomic_write, sha256_file
 
 
 def test_writes(tmp_path: Path):
@@ -69,3 +70,8 @@ def test_permissions_are_those_of_a_new_file(tmp_path: Path, umask: int):
 def test_a_missing_folder(tmp_path: Path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "none" / "file.bin"):
         pytest.fail("the block must not run")
+
+
+def test_sha256(tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"x" * 100_000)
+    assert sha256_file(tmp_path / "x") == hashlib.sha256(b"x" * 100_000).hexdigest()

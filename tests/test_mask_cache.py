@@ -19,6 +19,7 @@ from pydissect import Broden, InputError, PackedMasks, mask_cache
 from pydissect.broden import dataset as broden_dataset
 from pydissect.cache import cache_folder
 from pydissect.mask_cache import cached_masks, cached_path, pack_dataset
+from pydissect.synth import make_dataset
 
 
 @pytest.fixture
@@ -357,3 +358,13 @@ def test_packed_file_of_a_name_of_ones_own(builder: BrodenBuilder, cache: Path, 
         warnings.simplefilter("error")
         assert torch.equal(PackedMasks.load(tmp_path / "mine.safetensors").unpack(), expected_masks())
     assert not cache.exists()
+
+
+def test_a_dataset_that_is_assumed_unchanged(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "data", 2)
+    data = Broden(tmp_path / "data")
+    before = data.assume_unchanged().fingerprint()
+    picture = next(data.folder.rglob("*.png"))
+    picture.write_bytes(picture.read_bytes() + b"more")
+    assert data.fingerprint() == before
+    assert Broden(data.folder).fingerprint() != before

@@ -36,6 +36,18 @@ def test_sends_only_the_batch() -> None:
         assert feed.take().bitmaps.shape == batch.compact().bitmaps.shape
 
 
+@pytest.mark.parametrize("batch", [1, 2, 5, 9])
+def test_batches_ahead(batch: int) -> None:
+    case = make_case(images=5, present=(3, 0, 5, 1, 4), concepts=6)
+    batches = [case.packed[begin : begin + batch] for begin in range(0, 5, batch)]
+    for feed in (MaskFeed(CPU), MaskFeed(CPU, case.packed)):
+        pairs = list(feed.ahead(batches))
+        assert [given for given, _ in pairs] == batches
+        for given, taken in pairs:
+            assert torch.equal(given.unpack(), taken.unpack())
+        assert list(feed.ahead([])) == []
+
+
 def test_resident_masks_are_those_of_the_batch() -> None:
     case = make_case(images=5, present=(3, 0, 5, 1, 4), concepts=6)
     feed = MaskFeed(CPU, case.packed)

@@ -1,5 +1,4 @@
 import argparse
-import hashlib
 import sys
 import warnings
 from collections import OrderedDict
@@ -11,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pydissect.errors import InputError
-from pydissect.models import build_model, load_factory, load_weights, sha256_file
+from pydissect.models import build_model, load_factory, load_weights
 
 NETS = Path(__file__).parents[2] / "shared" / "data" / "nets"
 
@@ -352,11 +351,6 @@ def test_model_that_refuses_weights_itself(tmp_path):
 
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
     assert_refused(tmp_path / "w.safetensors", "wrong moon phase", model=Picky(2, 2))
-
-
-def test_sha256(tmp_path):
-    (tmp_path / "x").write_bytes(b"x" * 100_000)
-    assert sha256_file(tmp_path / "x") == hashlib.sha256(b"x" * 100_000).hexdigest()
 
 
 @pytest.mark.skipif(not NETS.is_dir(), reason="needs ../shared/data/nets, real pretrained networks")

@@ -61,6 +61,19 @@ def test_in_several_parts(monkeypatch: pytest.MonkeyPatch):
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_labels_in_several_parts(images: int, monkeypatch: pytest.MonkeyPatch):
+    maps = torch.randint(0, 8, (7, 2, 6, 21), generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    maps[3] = 2
+    vocabulary = Vocabulary(1, 4, 0, None)
+    whole, unknown = pack_labels_on_device(maps, vocabulary)
+    monkeypatch.setattr(packing_device, "_CHUNK_BYTES", images * 8 * 2 * 6 * 21)
+    parts, my_unknown = pack_labels_on_device(maps, vocabulary)
+    assert my_unknown == unknown == (5, 7)
+    for mine, theirs in zip(parts, whole, strict=True):
+        assert torch.equal(mine, theirs)
+
+
 @CUDA
 @pytest.mark.parametrize("layers", [0, 2])
 def test_on_the_gpu(layers: int):

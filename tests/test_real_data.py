@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from real_data import CHUNK, PlainCamvid, activations, plain_iou, plain_threshold, squeezenet, with_all
+from test_sharding import in_shards
 from torch import Tensor, nn
 
 import pydissect
@@ -132,6 +133,19 @@ def test_one_pass_that_spills_equals_two_passes(real: Real, monkeypatch, tmp_pat
         for name in ("intersection", "unit_area", "unit_area_all", "concept_area"):
             assert torch.equal(getattr(one[layer].counts, name), getattr(two[layer].counts, name))
         assert one[layer].top_image_rows() == two[layer].top_image_rows()
+
+
+def test_shards_equal_one_pass(real: Real, monkeypatch, tmp_path: Path):
+    """Three layers in three shards, each through a file."""
+    monkeypatch.setenv("PYDISSECT_CACHE", str(tmp_path / "cache"))
+    data = Broden(real.plain.images.parent)
+    whole = pydissect.dissect(real.model, data, LAYERS, normalize="none", limit=80, batch_size=BATCH)
+    more = {"quantile": 0.005, "top_images": 10, "per_image": False}
+    found = in_shards(real.model, data, LAYERS, 3, tmp_path, BATCH, limit=80, **more)
+    for layer in LAYERS:
+        assert torch.equal(found[layer].thresholds, whole[layer].thresholds)
+        assert found[layer].counts == whole[layer].counts
+        assert found[layer].top_image_rows() == whole[layer].top_image_rows()
 
 
 def test_little_is_kept(real: Real):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from broden_builder import BrodenBuilder
-from command import process, run, said, write_models
+from command import process, run, said, snapshot, write_models
 from safetensors.torch import save_file
 
 import pydissect
@@ -27,7 +27,7 @@ from pydissect.scans import query, read_status
 from pydissect.scans.checkpoints import Checkpoint, find_checkpoints
 from pydissect.scans.driver import ScanReport, drive
 from pydissect.scans.folder import ScanFolder
-from pydissect.scans.results import layer_table
+from pydissect.scans.results import layer_table, read_facts, write_result
 from pydissect.scans.settings import Settings
 from pydissect.scans.task import Outcome, Task, run_task
 from pydissect.scans.watch import Watch
@@ -115,6 +115,14 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def units(bench: Bench) -> pa.Table:
     return query(bench.out, "SELECT * FROM units ORDER BY run, step, layer, unit")
+
+
+def runs(bench: Bench) -> pa.Table:
+    return query(bench.out, "SELECT * FROM runs ORDER BY run, step, layer")
+
+
+def facts(bench: Bench) -> dict[str, Any]:
+    return {fact["key"]: fact for path in ScanFolder(bench.out).result_files() for fact in read_facts(path)}
 
 
 ALL = [
@@ -288,12 +296,15 @@ def net():
 
 def test_results_are_folded_and_stay_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     bench.scan()
-    before = units(bench)
+    before, runs_before, facts_before = units(bench), runs(bench), facts(bench)
+    assert (len(before), len(runs_before), len(facts_before)) == (40, 10, 5)
     monkeypatch.setattr(folder_module, "FOLD", 2)
     assert bench.scan()[1] == []
     assert len(list((bench.out / "results").iterdir())) == 1
     assert len(list((bench.out / "folded").iterdir())) == 2
     assert units(bench).equals(before)
+    assert runs(bench).equals(runs_before)
+    assert facts(bench) == facts_before
     assert bench.scan() == (ScanReport(5, 0, ()), [])
     assert len(ScanFolder(bench.out).done()) == 5
 
@@ -316,14 +327,52 @@ def test_a_kill_between_folding_and_removing_shows_no_result_twice(bench: Bench,
     assert units(bench).equals(before)
 
 
-def test_results_of_two_datasets_fold_together(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_a_kill_between_the_runs_and_the_units_of_a_fold_leaves_the_single_files_in_force(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
     bench.scan()
-    paths = sorted((bench.out / "results").iterdir())
-    table = pq.read_table(paths[0])
-    pq.write_table(table.drop_columns(["part_label"]).replace_schema_metadata(table.schema.metadata), paths[0])
-    monkeypatch.setattr(folder_module, "FOLD", 5)
+    before, runs_before = units(bench), runs(bench)
+    monkeypatch.setattr(folder_module, "FOLD", 2)
+    single = {path: path.read_bytes() for path in (bench.out / "results").iterdir()}
     ScanFolder(bench.out).fold()
-    assert units(bench)["part_label"].null_count >= 8
+    for path, content in single.items():
+        path.write_bytes(content)
+    for path in (bench.out / "folded").iterdir():
+        path.unlink()
+    assert units(bench).equals(before)
+    assert runs(bench).equals(runs_before)
+    assert read_status(bench.out).done == 5
+    monkeypatch.setattr(folder_module, "FOLD", 9)
+    assert bench.scan()[1] == []
+    assert not list((bench.out / "runs").iterdir())
+    assert units(bench).equals(before)
+
+
+def test_folded_results_without_their_runs_are_no_results_to_do_again(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folder_module, "FOLD", 5)
+    bench.scan()
+    (runs_file,) = (bench.out / "runs").iterdir()
+    runs_file.unlink()
+    for act in (bench.scan, lambda: read_status(bench.out), lambda: runs(bench)):
+        with pytest.raises(InputError, match=f"expected its runs in {runs_file}, found no such file"):
+            act()
+
+
+def test_results_of_two_datasets_are_together(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    bench.scan()
+    path = min((bench.out / "results").iterdir())
+    (fact,) = read_facts(path)
+    for layer in fact["layers"]:
+        del layer["categories"]["part"]
+    write_result(path, pq.read_table(path).drop_columns(["part_label"]), fact)
+    by_hand = ["part" in facts(bench)[row["key"]]["layers"][0]["categories"] for row in runs(bench).to_pylist()]
+    assert by_hand.count(False) == 2
+    monkeypatch.setattr(folder_module, "FOLD", 4)
+    for _ in range(2):
+        assert units(bench)["part_label"].null_count >= 8
+        assert [row["part_detectors"] is not None for row in runs(bench).to_pylist()] == by_hand
+        ScanFolder(bench.out).fold()
+    assert len(list((bench.out / "folded").iterdir())) == 1
 
 
 # --- failures ---------------------------------------------------------------------------------------------
@@ -403,11 +452,39 @@ def test_files_of_a_newer_version_are_refused(bench: Bench):
     table = pq.read_table(path)
     stated = json.dumps({"format": "pydissect.checkpoints", "version": 9})
     pq.write_table(table.replace_schema_metadata({"pydissect.format": stated}), path)
-    with pytest.raises(InputError, match="expected version 1 or older, found 9; update pydissect"):
+    with pytest.raises(InputError, match="expected version 1, found 9; update pydissect"):
         read_status(bench.out)
     path.write_bytes(b"no Parquet")
     with pytest.raises(InputError, match="damaged, or not a Parquet file"):
         bench.scan()
+
+
+def test_files_of_another_version_or_kind_are_refused(bench: Bench):
+    bench.scan()
+    path = min((bench.out / "results").iterdir())
+    table = pq.read_table(path)
+    for stated, found in (
+        ({"format": "pydissect.scan", "version": 1}, "expected version 2, found 1; scan into another folder"),
+        ({"format": "pydissect.runs", "version": 1}, "expected a file of results of pydissect scan, found another"),
+    ):
+        pq.write_table(table.replace_schema_metadata({"pydissect.format": json.dumps(stated)}), path)
+        with pytest.raises(InputError, match=found):
+            runs(bench)
+
+
+def test_nothing_is_written_where_the_work_cannot_be_done(bench: Bench):
+    bench.scan()
+    before = snapshot(bench.out)
+    for wrong in ({"device": "tpu9"}, {"iou_threshold": 7.0}):
+        settings = replace(SETTINGS, **wrong, quantile=0.3)
+
+        def start(settings: Settings = settings) -> InlineEngine:
+            settings.check()
+            return InlineEngine([], lambda task: None)
+
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            drive(ScanFolder(bench.out), Broden(bench.data.folder), bench.find, settings, start)
+        assert snapshot(bench.out) == before
 
 
 def test_watching_takes_what_arrives_and_ends_when_nothing_does(bench: Bench):
@@ -422,6 +499,35 @@ def test_watching_takes_what_arrives_and_ends_when_nothing_does(bench: Bench):
     report, tasks = bench.scan(before=arrive, watch=Watch(bench.find, 0.01), poll=0.01, idle_exit=0.5)
     assert tasks == [*ALL, "c/step-1.safetensors"]
     assert (report.checkpoints, report.made) == (6, 6)
+
+
+def test_what_is_wrong_with_all_work_shows_when_the_first_arrives(bench: Bench):
+    for path in bench.folder.glob("runs/*/*"):
+        os.utime(path, (1, 1))
+    bench.scan()
+    looks = []
+
+    def find() -> list[Checkpoint]:
+        looks.append(1)
+        if len(looks) == 3:
+            bench.write("runs/c/step-1.safetensors", 5)
+        return bench.find()
+
+    def start() -> InlineEngine:
+        raise InputError("device: 'tpu9' cannot be used")
+
+    with pytest.raises(InputError, match="tpu9"):
+        drive(
+            ScanFolder(bench.out),
+            Broden(bench.data.folder),
+            find,
+            SETTINGS,
+            start,
+            watch=Watch(find, 0.01),
+            poll=0.01,
+            idle_exit=5,
+        )
+    assert len(looks) >= 3
 
 
 # --- the command ------------------------------------------------------------------------------------------

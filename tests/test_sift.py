@@ -52,7 +52,7 @@ def assert_peaks(found: Peaks, acts: Tensor, bound: Tensor) -> None:
 def check(engine: Engine, acts: Tensor, bound: Tensor, peak_bound: Tensor, higher: Tensor) -> None:
     with engine.chosen() as name:
         backend = choose_backend(name, engine.device)
-        on_device = acts.to(engine.device)
+        on_device = engine.placed(acts)
         candidates, peaks = backend.sift(on_device, bound.to(engine.device), peak_bound.to(engine.device))
         assert_candidates(candidates, acts, wanted(acts, bound))
         assert_peaks(Peaks(peaks.values.cpu(), peaks.places.cpu()), acts, peak_bound)

@@ -80,7 +80,7 @@ def test_any_batches(acts: Tensor, quantiles: list, cuts: list[int]):
     cuts = [min(cut, len(acts)) for cut in cuts]
     for engine in AVAILABLE:
         with engine.chosen() as backend:
-            assert same_bits(find(acts.to(engine.device), quantiles, cuts, backend), expected(acts, quantiles)), engine
+            assert same_bits(find(engine.placed(acts), quantiles, cuts, backend), expected(acts, quantiles)), engine
 
 
 @each_engine
@@ -91,7 +91,7 @@ def test_dtypes_and_orders(values: str, dtype: str, order: str, engine: Engine):
     """More than fits the buffers at once, so that they are pruned again and again."""
     acts = make_acts((24, 3, 11, 13), DTYPES[dtype], order, values, SPECIAL + NONFINITE)
     with engine.chosen() as backend:
-        mine = find(acts.to(engine.device), [0.01, 0.2], [5, 6, 17], backend)
+        mine = find(engine.placed(acts), [0.01, 0.2], [5, 6, 17], backend)
     assert same_bits(mine, expected(acts, [0.01, 0.2]))
 
 
@@ -160,7 +160,7 @@ LEVELS = ([0.005], [0.04], [0.1, 0.02], QUANTILES)
 def test_arrangements(quantiles: list, dtype: str, order: str, engine: Engine):
     acts = arranged(DTYPES[dtype], order)
     with engine.chosen() as backend:
-        mine = find(acts.to(engine.device), quantiles, [13, 14], backend)
+        mine = find(engine.placed(acts), quantiles, [13, 14], backend)
     assert wrong_units(mine, expected(acts, quantiles)) == []
     assert not ((mine == 0) & mine.signbit()).any()
 
@@ -172,7 +172,7 @@ def test_lowest_and_highest_ranks(above: int, engine: Engine):
     quantile = Fraction(2 * above + 1, 8000)
     assert reference.rank(quantile, 4000) == above
     with engine.chosen() as backend:
-        mine = find(acts.to(engine.device), [quantile], [20], backend)
+        mine = find(engine.placed(acts), [quantile], [20], backend)
     assert wrong_units(mine, expected(acts, [quantile])) == []
 
 
@@ -180,7 +180,7 @@ def test_lowest_and_highest_ranks(above: int, engine: Engine):
 def test_one_value_a_batch(engine: Engine):
     acts = arranged().permute(0, 2, 3, 1).reshape(4000, len(ARRANGEMENTS), 1, 1)[::5]
     with engine.chosen() as backend:
-        mine = find(acts.to(engine.device), [0.02], list(range(1, 800)), backend)
+        mine = find(engine.placed(acts), [0.02], list(range(1, 800)), backend)
     assert wrong_units(mine, expected(acts, [0.02])) == []
 
 
@@ -192,7 +192,7 @@ def test_arrangements_in_shards(dtype: str, engine: Engine):
     with engine.chosen() as backend:
         shards = [ThresholdFinder(4000, 0.02, backend=backend) for _ in range(3)]
         for shard, (begin, end) in zip(shards, [(25, 40), (0, 11), (11, 25)], strict=True):
-            shard.update(acts[begin:end].to(engine.device))
+            shard.update(engine.placed(acts[begin:end]))
         restored = ThresholdFinder(4000, 0.02, backend=backend)
         restored.load_state_dict(shards[1].state_dict())
         mine = shards[0].merge(restored).merge(shards[2]).compute()
@@ -238,11 +238,11 @@ def test_any_streams(acts: Tensor, quantile: Fraction, cuts: list[int], data: st
     shuffled = data.draw(st.permutations(parts))
     for engine in AVAILABLE:
         with engine.chosen() as backend:
-            assert same_bits(find(acts.to(engine.device), [quantile], cuts, backend), theirs), engine
+            assert same_bits(find(engine.placed(acts), [quantile], cuts, backend), theirs), engine
             merged = ThresholdFinder(values_of(acts), [quantile], backend=backend)
             for part in shuffled:
                 shard = ThresholdFinder(values_of(acts), [quantile], backend=backend)
-                shard.update(part.to(engine.device))
+                shard.update(engine.placed(part))
                 merged.merge(shard)
             assert same_bits(merged.compute(), theirs), engine
 
@@ -270,7 +270,7 @@ def test_subnormals_when_the_caller_flushes_them(dtype: str, engine: Engine, req
 def test_threads(number: int, engine: Engine):
     acts = make_acts((6, 33, 9, 9), special=NONFINITE)
     with engine.chosen() as backend, threads(number):
-        assert same_bits(find(acts.to(engine.device), QUANTILES, [], backend), expected(acts, QUANTILES))
+        assert same_bits(find(engine.placed(acts), QUANTILES, [], backend), expected(acts, QUANTILES))
 
 
 @each_engine
@@ -279,7 +279,7 @@ def test_batches_of_every_size(engine: Engine):
     theirs = expected(acts, QUANTILES)
     with engine.chosen() as backend:
         for size in range(1, 13):
-            assert same_bits(find(acts.to(engine.device), QUANTILES, list(range(size, 12, size)), backend), theirs)
+            assert same_bits(find(engine.placed(acts), QUANTILES, list(range(size, 12, size)), backend), theirs)
 
 
 @given(st.permutations(range(9)), st.sampled_from(["normal", "ties"]))
@@ -298,7 +298,7 @@ def test_merges(values: str, finders: int, engine: Engine):
         shards = [ThresholdFinder(values_of(acts), QUANTILES, backend=backend) for _ in range(finders)]
         for image in range(len(acts)):
             shard = shards[image * image % max(finders - 1, 1)]
-            shard.update(acts[image : image + 1].to(engine.device))
+            shard.update(engine.placed(acts[image : image + 1]))
         merged = shards[-1]
         for shard in shards[:-1]:
             assert merged.merge(shard) is merged
@@ -340,10 +340,10 @@ def test_state_moves_between_backends(values: str, engine: Engine):
     with engine.chosen() as backend:
         middle, other = (ThresholdFinder(n_values, [0.02, 0.3], backend=backend) for _ in range(2))
         middle.load_state_dict(first.state_dict())
-        middle.to(engine.device).update(acts[9:17].to(engine.device))
+        middle.to(engine.device).update(engine.placed(acts[9:17]))
         last.load_state_dict(middle.to("cpu").state_dict())
         last.update(acts[17:25])
-        other.update(acts[25:].to(engine.device))
+        other.update(engine.placed(acts[25:]))
         mine = last.merge(other).compute()
     assert same_bits(mine, expected(acts, [0.02, 0.3]))
 
@@ -386,7 +386,7 @@ def test_state_dict_of_another_finder_is_refused(other: tuple, part: str):
 @pytest.mark.parametrize("images", [2, 50])
 def test_memory_grows_with_the_rank_alone(images: int, engine: Engine):
     """At most 8 bytes for each value that may exceed the threshold, and a small buffer."""
-    acts = make_acts((images, 5, 20, 20)).to(engine.device)
+    acts = engine.placed(make_acts((images, 5, 20, 20)))
     n_values = 5_000_000
     with engine.chosen() as backend:
         finder = ThresholdFinder(n_values, 0.001, backend=backend)
@@ -401,7 +401,7 @@ def test_memory_grows_with_the_rank_alone(images: int, engine: Engine):
 @pytest.mark.parametrize("order", ["contiguous", "channels-last"])
 def test_memory_is_bounded_in_any_order(order: str, engine: Engine):
     """The buffers never grow, and what they hold and leave out agrees with the bounds."""
-    acts = arranged(order=order).to(engine.device)
+    acts = engine.placed(arranged(order=order))
     with engine.chosen() as backend:
         finder = ThresholdFinder(4000, 0.02, backend=backend)
         for image in range(40):
@@ -423,7 +423,7 @@ def test_memory_is_bounded_in_any_order(order: str, engine: Engine):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_writes_within_the_buffers(dtype: str, order: str, engine: Engine):
     """A buffer in the midst of other memory, which stays as it was."""
-    acts = arranged(DTYPES[dtype], order).to(engine.device)
+    acts = engine.placed(arranged(DTYPES[dtype], order))
     capacity, margin, sentinel = 300, 64, -12345.0
     for u in range(len(ARRANGEMENTS)):
         storage = torch.full((margin + capacity + margin,), sentinel, device=engine.device)
@@ -466,7 +466,7 @@ def test_every_half_against_any_bound(units_innermost: bool, dtype: str, engine:
         keep=n,
     )
     with engine.chosen() as name:
-        choose_backend(name, engine.device).select(acts.to(engine.device), selection)
+        choose_backend(name, engine.device).select(engine.placed(acts), selection)
     for u, bound in enumerate(bounds):
         held = selection.values[u, : int(selection.fill[u])].cpu()
         expected = values[values > bound]
@@ -476,7 +476,7 @@ def test_every_half_against_any_bound(units_innermost: bool, dtype: str, engine:
 @each_engine
 def test_state_holds_no_more_than_it_must(engine: Engine):
     """A state that is sent between machines: at most the buffer's values, not all that were seen."""
-    acts = make_acts((200, 2, 20, 20)).to(engine.device)
+    acts = engine.placed(make_acts((200, 2, 20, 20)))
     with engine.chosen() as backend:
         finder = ThresholdFinder(values_of(acts), 0.001, backend=backend)
         for begin in range(0, 200, 20):
@@ -665,10 +665,10 @@ def test_names_the_first_non_finite_map(dtype: str, order: str, engine: Engine):
     acts[5, 0, 0, 0] = torch.inf if dtype == "fp16" else 2.0**126
     with engine.chosen() as backend, threads(3):
         finder = ThresholdFinder(54, 0.1, backend=backend)
-        finder.update(acts[:3].to(engine.device))
+        finder.update(engine.placed(acts[:3]))
         assert finder.first_nonfinite() is None
-        finder.update(acts[3:5].to(engine.device))
-        finder.update(acts[5:].to(engine.device))
+        finder.update(engine.placed(acts[3:5]))
+        finder.update(engine.placed(acts[5:]))
         assert finder.first_nonfinite() == (3, 17)
         assert same_bits(finder.compute(), reference.thresholds(acts, 0.1))
 

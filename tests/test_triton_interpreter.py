@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+import pydissect
+
 ROOT = Path(__file__).resolve().parents[1]
+# That which this process has, and which may be a build outside the source tree (scripts/try_build.py).
+PACKAGE = Path(pydissect.__file__).resolve().parents[1]
 
 
 def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -> None:
     """Runs tests, none of which may be skipped."""
     options = [option for plugin in plugins for option in ("-p", plugin)]
-    # The package that this process has, which may be a build outside the source tree (scripts/try_build.py).
-    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(ROOT / "tests")]
     python = [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
     result = subprocess.run(
         [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *arguments],
@@ -28,7 +30,7 @@ def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -
             **os.environ,
             "TRITON_INTERPRET": "1",
             "HYPOTHESIS_PROFILE": "brief",
-            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT / "tests")]),
         },
         capture_output=True,
         text=True,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import pydissect
+
 ROOT = Path(__file__).resolve().parents[1]
 CAPABILITIES = (80, 90, 100)
 SHARED_LIMIT = 48 * 1024  # that every GPU gives without being asked
@@ -24,7 +26,7 @@ def findings(capability: int) -> dict[str, dict]:
     result = subprocess.run(
         [sys.executable, "tests/compile_kernels.py", str(capability)],
         cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(Path(pydissect.__file__).resolve().parents[1])},
         capture_output=True,
         text=True,
     )

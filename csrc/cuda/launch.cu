@@ -73,7 +73,9 @@ void count(const Launch& launch, int device, void* stream) {
   const CurrentDevice current(device);
   dispatch_count(launch.arguments.acts.dtype, launch.order, [&](auto dtype, auto order) {
     const auto kernel = count_kernel<decltype(dtype)::value, decltype(order)::value>;
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes));
+    // All that there is: another thread may be about to start the kernel with more than this one.
+    const int most = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
     constexpr int64_t kGrid = std::numeric_limits<int>::max();
     for (int64_t first = 0; first < launch.blocks; first += kGrid) {
       const unsigned blocks = static_cast<unsigned>(std::min(launch.blocks - first, kGrid));

@@ -1,7 +1,6 @@
 """The CUDA backend: C++ kernels (``csrc/cuda``), built by nvcc where pydissect is installed from source."""
 
-from functools import lru_cache
-from types import ModuleType
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,22 +17,26 @@ _NOT_BUILT = (
 )
 
 
-def _extension() -> ModuleType | None:
+@cache
+def _unusable() -> str | None:
+    """Why the extension cannot be imported, or None if it can."""
     try:
-        from .. import _cuda
-    except ImportError:
-        return None
-    return _cuda
+        from .. import _cuda  # noqa: F401
+    except ModuleNotFoundError:
+        return _NOT_BUILT
+    except ImportError as error:
+        return f"its extension is built, but does not load: {error}"
+    return None
 
 
-@lru_cache(maxsize=64)
+@cache
 def _missing(index: int) -> str:
     from .. import _cuda
 
     return _cuda.missing(index)
 
 
-@lru_cache(maxsize=64)
+@cache
 def _limits(index: int) -> Limits:
     from .. import _cuda
 
@@ -48,10 +51,10 @@ class CudaBackend(TorchRanks, TorchSifting):
 
     def unavailable(self, device: torch.device) -> str | None:
         """Why it cannot work on this device here, or None if it can."""
-        if _extension() is None:
-            return _NOT_BUILT
+        if (reason := _unusable()) is not None:
+            return reason
         if device.type != "cuda":
-            # Whether there is a GPU is not asked: that would start CUDA in programs that do without it.
+            # Whether there is a GPU is not asked here: that would start CUDA in programs that do without it.
             return OTHER_DEVICE
         return _missing(device.index or 0) or None
 

@@ -41,7 +41,9 @@ class TorchSifting:
             (images, units * h * w), LOWEST_FINITE[values.dtype], dtype=values.dtype, device=values.device
         )
         lengths = candidates.offsets.diff()
-        image = torch.repeat_interleave(torch.arange(images, device=values.device), lengths)
+        numbers = torch.arange(images, device=values.device)
+        # Told how many, it does not wait for the device.
+        image = torch.repeat_interleave(numbers, lengths, output_size=len(values))
         acts[image, candidates.places.long()] = values
         return acts.view(images, units, h, w)
 

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class _Geometry:
     column_fraction: Tensor
 
 
-@lru_cache(maxsize=256)
+@cache  # for good: a captured CUDA graph goes on reading them
 def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int], device: torch.device) -> _Geometry:
     rows, columns = (axis_table(grid, source[axis], output[axis], axis) for axis in (0, 1))
     words = -(-output[1] // _WORD)
@@ -130,6 +130,9 @@ class SelectTile:
         return cls(SELECT_VALUES // (columns * units), columns, units)
 
 
+_MOST_IMAGES = 65535 * AREA_TILE["IMAGES"]  # of a launch, whose grid may have so many rows
+
+
 @dataclass(frozen=True)
 class _Part:
     """A rectangle of the batch that is counted by one launch of each kernel."""
@@ -144,7 +147,7 @@ def _parts(images: int, units: int, map_bytes: int, limit: int) -> Iterator[_Par
     """The largest part comes first."""
     maps = max(limit // map_bytes, 1)
     unit_step = min(units, maps)
-    image_step = min(images, maps // unit_step)
+    image_step = min(images, maps // unit_step, _MOST_IMAGES)
     for image in range(0, images, image_step):
         for unit in range(0, units, unit_step):
             yield _Part(image, min(image_step, images - image), unit, min(unit_step, units - unit))

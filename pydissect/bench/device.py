@@ -31,6 +31,7 @@ from .workloads import (
 )
 
 _WARM_UP = 2
+_BATCH_BYTES = 1 << 29  # so that starting a kernel costs nothing beside it
 _PLAIN_IMAGES = 8  # plain torch, which is slow, gets so many
 
 
@@ -82,6 +83,7 @@ def measure_device(
         InputError: no backend works on the device.
     """
     backends = device_backends(device)
+    batch_bytes = min(_BATCH_BYTES, stream_bytes)
     acts = make_activations(workload.images, workload.units, workload.side, workload.live_maps, workload.blobs)
     threshold = quantile_thresholds(acts, QUANTILE)
     live_maps, live_cells = density(acts, threshold)
@@ -92,7 +94,9 @@ def measure_device(
     few, few_masks, few_threshold = acts[shorter].to(device), packed[shorter].unpack().to(device), threshold.to(device)
 
     formats = FORMATS[:2]
-    streams = {layout.name: _stream(acts, packed, threshold, layout, device, stream_bytes) for layout in formats}
+    streams = {
+        layout.name: _stream(acts, packed, threshold, layout, device, stream_bytes, batch_bytes) for layout in formats
+    }
     plain = next(iter(streams.values()))
     sides: dict[tuple[str, ...], Callable[[], object]] = {
         ("read",): lambda: [_read(batch) for batch in plain.acts],
@@ -143,7 +147,8 @@ def measure_device(
     return DeviceResult(
         device=describe_device(device),
         name=workload.name,
-        shape=list(acts.shape),
+        versions=[f"{name}: {load_backend(name).details()}" for name in backends],
+        shape=list(plain.acts[0].shape),
         stream_bytes=plain.bytes,
         live_maps=live_maps,
         live_cells=live_cells,
@@ -156,18 +161,38 @@ def measure_device(
 
 
 def _stream(
-    acts: Tensor, masks: PackedMasks, threshold: Tensor, layout: Format, device: torch.device, min_bytes: int
+    acts: Tensor,
+    masks: PackedMasks,
+    threshold: Tensor,
+    layout: Format,
+    device: torch.device,
+    min_bytes: int,
+    batch_bytes: int,
 ) -> _Stream:
-    first = acts.to(device, layout.dtype)
+    few = acts.to(device, layout.dtype)
+    times = -(-batch_bytes // (few.numel() * few.element_size()))
+    first = few.repeat(times, 1, 1, 1)
     copies = -(-min_bytes // (first.numel() * first.element_size()))
     # Rounding to halves moves values across thresholds; those of the rounded ones keep as many.
-    level = quantile_thresholds(first.cpu(), QUANTILE) if layout.dtype != torch.float32 else threshold
-    on_device = masks.to(device)
+    level = quantile_thresholds(few.cpu(), QUANTILE) if layout.dtype != torch.float32 else threshold
+    on_device = _repeated(masks.to(device), times)
     return _Stream(
         [first, *(first.clone() for _ in range(copies - 1))],
         [on_device, *(on_device.map(Tensor.clone) for _ in range(copies - 1))],
         level.to(device)[None].contiguous(),
     )
+
+
+def _repeated(masks: PackedMasks, times: int) -> PackedMasks:
+    """The masks of the same images several times over, each time in memory of their own."""
+    steps = {"bitmap_ranges": len(masks.bitmaps), "whole_ranges": len(masks.whole_concepts)}
+    ranges = {name: torch.cat([getattr(masks, name) + i * step for i in range(times)]) for name, step in steps.items()}
+    result = masks.map(
+        lambda tensor: tensor.repeat(times, *(1 for _ in tensor.shape[1:])),
+        ("annotated", "bitmap_concepts", "bitmap_pixels", "bitmaps", "whole_concepts"),
+    )
+    result.bitmap_ranges, result.whole_ranges = ranges["bitmap_ranges"], ranges["whole_ranges"]
+    return result
 
 
 def _without_masks(masks: PackedMasks) -> PackedMasks:

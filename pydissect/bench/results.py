@@ -178,7 +178,8 @@ class DeviceResult:
     Attributes:
         device: its name, compute capability and memory.
         name: of the workload.
-        shape: ``[N, U, h, w]`` of a batch.
+        versions: of each backend and what it was built for.
+        shape: ``[N, U, h, w]`` of an fp32 batch.
         stream_bytes: of activations that lie in its memory, more than its caches hold.
         live_maps: share of the maps with a value above the threshold.
         live_cells: share of the 2 x 2 cells of values.
@@ -191,6 +192,7 @@ class DeviceResult:
 
     device: str
     name: str
+    versions: list[str]
     shape: list[int]
     stream_bytes: int
     live_maps: float

@@ -3,28 +3,35 @@
 import dataclasses
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich.text import Text
 
-from ..backends import backend_names
 from ..broden import Broden
-from ..dissection import check_output
+from ..defaults import BATCH_SIZE, IOU_THRESHOLD, TOP_IMAGES
+from ..files import sha256_file
 from ..grids import parse_grid
-from ..models import sha256_file
 from ..normalize import Normalization
 from ..parallel import default_workers
-from ..passes import DTYPES
-from ..pipeline import BATCH_SIZE, TOP_IMAGES, dissect
-from ..scores import IOU_THRESHOLD
 from .bytes import Bytes, show_bytes
+from .choices import LazyChoice
 from .console import Command, out, plain, progress_bar
 from .model_options import model_options, open_model
-from .tables import layer_tables
+
+
+def _dtypes() -> Iterable[str]:
+    from ..forward import DTYPES
+
+    return DTYPES
+
+
+def _backends() -> Iterable[str]:
+    from ..backends import backend_names
+
+    return ("auto", *backend_names())
 
 
 @click.command(
@@ -160,14 +167,14 @@ from .tables import layer_tables
 )
 @click.option(
     "--dtype",
-    type=click.Choice(list(DTYPES)),
+    type=LazyChoice(_dtypes),
     default="fp32",
     show_default=True,
     help="fp16 and bf16 run the network in mixed precision; counting is exact in each.",
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", *backend_names()]),
+    type=LazyChoice(_backends),
     default="auto",
     show_default=True,
     help="What counts. All give the same integers.",
@@ -214,6 +221,13 @@ def dissect_command(
     Writes OUT/run.json and, for each layer, OUT/layers/LAYER/units.csv (a row a unit),
     concepts.csv (a row a concept) and counts.safetensors (the integers behind the IoU).
     """
+    # Here, for `pydissect scan` takes its options from this module.
+    import torch
+
+    from ..dissection import check_output
+    from ..pipeline import dissect
+    from .tables import layer_tables
+
     arguments = {name: _plain_value(value) for name, value in click.get_current_context().params.items()}
     begin = time.perf_counter()
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

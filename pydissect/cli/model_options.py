@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from torch import nn
 
-from ..models import build_model, load_weights
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def model_options(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -46,8 +46,10 @@ def model_options(*, required: bool = True) -> Callable[[Callable[..., Any]], Ca
     return add
 
 
-def open_model(model: str, weights: Path | None, unsafe_weights: bool) -> nn.Module:
+def open_model(model: str, weights: Path | None, unsafe_weights: bool) -> "nn.Module":
     """The model that the options name, with its weights."""
+    from ..models import build_model, load_weights
+
     network = build_model(model)
     if weights is not None:
         load_weights(network, weights, unsafe=unsafe_weights)

@@ -121,6 +121,16 @@ def scan_group() -> None:
     metavar="N",
     help="How often to try a checkpoint again that failed, or killed its process.",
 )
+@click.option(
+    "--shards",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Share out the images of each checkpoint to N workers, or as many as there are batches; the results are the "
+    "same. Pays for fewer checkpoints than workers. Takes room in DIR until a checkpoint is done: about 5N percent of "
+    "its activations' bytes.",
+)
 @click.option("--watch", is_flag=True, help="Go on with checkpoints that arrive, when their files have come to rest.")
 @click.option(
     "--poll",
@@ -166,12 +176,6 @@ def scan_command(
     """
     dataset = Broden(data, split)
     size = (input_size, input_size) if input_size else dataset.image_size
-    if len(quantile) > 1:
-        raise InputError(f"quantile: expected one number, found {', '.join(quantile)}")
-    try:
-        share = float(quantile[0])
-    except ValueError:
-        raise InputError(f"quantile: expected a number between 0 and 1, exclusive, found {quantile[0]!r}") from None
     try:
         with progress_bar("checkpoints") as progress:
             report = scan(
@@ -181,7 +185,7 @@ def scan_command(
                 manifest=manifest,
                 model=model,
                 layers=layers,
-                quantile=share,
+                quantile=quantile if len(quantile) > 1 else quantile[0],
                 grid=parse_grid(grid, size),
                 input_size=size,
                 watch=watch,

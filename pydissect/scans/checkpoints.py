@@ -5,10 +5,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..errors import InputError
-from ..models import split_spec
+from ..specs import split_spec
 
 Tag = str | int | float | bool
 
@@ -51,7 +52,7 @@ class Checkpoint:
     layers: tuple[str, ...]
     tags: Mapping[str, Tag] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def name(self) -> tuple[str, str, tuple[str, ...]]:
         """What tells it from the others of a scan."""
         return str(self.weights), self.model, self.layers
@@ -127,8 +128,7 @@ def path_tags(path: Path, pattern: str) -> dict[str, Tag]:
         path: that matched.
         pattern: that it matched.
     """
-    wanted = Path(pattern).parts
-    fixed = next((i for i, part in enumerate(wanted) if _WILDCARD.search(part)), len(wanted) - 1)
+    wanted, fixed = _parts(pattern)
     folders = path.parts[fixed:-1]
     tags: dict[str, Tag] = {}
     unnamed = []
@@ -143,7 +143,15 @@ def path_tags(path: Path, pattern: str) -> dict[str, Tag]:
     return tags
 
 
-def _named(text: str) -> dict[str, Tag]:
+@lru_cache
+def _parts(pattern: str) -> tuple[tuple[str, ...], int]:
+    """Those of a pattern, and the place of the first with a wildcard."""
+    parts = Path(pattern).parts
+    return parts, next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts) - 1)
+
+
+@lru_cache(maxsize=1024)  # thousands of files lie in a few folders, and have a few names
+def _named(text: str) -> Mapping[str, Tag]:
     numbered = {match[1].lower(): match[2] for match in _NUMBERED.finditer(text)}
     assigned = {match[1]: match[2] for match in _ASSIGNMENT.finditer(text)}
     found: dict[str, Tag] = {}

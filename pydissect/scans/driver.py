@@ -15,12 +15,12 @@ from ..errors import InputError
 from ..extras import needs
 from ..progress import Progress, silent
 from .checkpoints import Checkpoint
-from .engines import Engine, plan_engine
+from .engines import Engine, Outcome, Task, plan_engine
 from .folder import DriverProgress, Failure, ScanFolder
 from .listing import Entry
 from .plan import Plan, finder
 from .settings import Settings
-from .task import Outcome, Task
+from .shards import Steps
 from .watch import Watch
 
 _PATIENCE = 1.0  # seconds to wait for a task before looking after the rest
@@ -57,6 +57,7 @@ def scan(
     processes: int | None = None,
     threads: int | None = None,
     retries: int = 1,
+    shards: int = 1,
     watch: bool = False,
     poll: float = 10.0,
     idle_exit: float | None = None,
@@ -84,6 +85,8 @@ def scan(
         processes: of the local engine; without it, one a GPU, or one a core up to 8.
         threads: of each checkpoint; without it, the cores shared out among the processes.
         retries: after a failure.
+        shards: share out the images of each checkpoint to so many workers, or as many as there are batches; the
+            results are the same.
         watch: go on with checkpoints that arrive.
         poll: seconds between two looks for them.
         idle_exit: end when none has arrived for so many seconds; without it, never.
@@ -109,16 +112,15 @@ def scan(
     size = settings.pop("input_size", None) or dataset.image_size
     size = (size, size) if isinstance(size, int) else size
     try:
-        chosen = Settings(**settings, unsafe_weights=unsafe_weights, counts=counts, input_size=size)
+        chosen = Settings(**settings, unsafe_weights=unsafe_weights, counts=counts, shards=shards, input_size=size)
     except TypeError as error:
         raise InputError(f"scan: {error}") from None
-    chosen.check()
-    start, threads = plan_engine(engine, chosen, processes=processes, threads=threads, address=address)
+    start = plan_engine(engine, chosen, processes=processes, threads=threads, address=address)
     return drive(
         ScanFolder(Path(out)),
         dataset,
         find,
-        chosen.with_threads(threads),
+        chosen,
         start,
         retries=retries,
         watch=Watch(find, poll) if watch else None,
@@ -148,7 +150,7 @@ def drive(
         dataset: of all checkpoints.
         find: lists the checkpoints.
         settings: of all checkpoints.
-        start: starts the engine; called when there is work.
+        start: starts the engine; called when there is work, before anything is written.
         retries: after a failure.
         watch: that tells of checkpoints that arrive.
         poll: seconds between two looks for them.
@@ -158,15 +160,19 @@ def drive(
     checkpoints = find() if watch is None else watch.look()
     if not checkpoints and watch is None:
         raise InputError("--weights: expected files, found none that the pattern matches")
+    if not folder.is_made():
+        # There is work for certain, and not even a folder is made if it cannot be done.
+        settings.check()
     folder.make()
     with folder.locked():
         folder.sweep()
         driver = _Driver(folder, Plan(folder, settings, dataset), start, retries, progress)
-        driver.add(checkpoints)
         try:
+            driver.add(checkpoints)
             driver.work()
             if watch is not None:
                 driver.work_on(watch, poll, idle_exit)
+            driver.tidy()
         finally:
             driver.close()
         return driver.report()
@@ -184,9 +190,12 @@ class _Driver:
         self._progress = progress
         self._entries: dict[tuple[str, str, tuple[str, ...]], Entry] = {}
         self._new: Iterator[Entry] = iter(())
+        self._first: Task | None = None
+        self._steps = Steps(folder)
         self._again: deque[Task] = deque()
-        self._at_work: dict[str, Task] = {}
-        self._attempts: Counter[str] = Counter()
+        self._at_work: dict[tuple[str, int | None], Task] = {}
+        self._begun: set[str] = set()
+        self._attempts: Counter[tuple[str, int | None]] = Counter()
         self._failed: dict[str, Failure] = {}
         self._settled = 0  # entries that need nothing more of this driver
         self._made = 0
@@ -200,6 +209,10 @@ class _Driver:
         self._settled -= sum(entry.checkpoint.name in self._entries for entry in entries)
         self._entries.update({entry.checkpoint.name: entry for entry in entries})
         self._new = chain(self._new, self._plan.with_keys(entries))
+        if self._engine is None and (task := self._next_task()) is not None:
+            self._first = task
+            self._tell()
+            self._engine = self._start()
         # From now on, `scan status` counts them.
         self._save()
 
@@ -223,10 +236,12 @@ class _Driver:
                     time.sleep(min(poll - (now - looked), _PATIENCE))
                 continue
             looked = now
+            arrived: list[Checkpoint] = []
             # A manifest that is just being written to.
             with suppress(InputError):
-                if arrived := watch.look():
-                    self.add(arrived)
+                arrived = watch.look()
+            if arrived:
+                self.add(arrived)
 
     def step(self, patience: float) -> bool:
         """Hands out work, takes what is ready; whether there was anything to do."""
@@ -242,11 +257,19 @@ class _Driver:
         return True
 
     def close(self) -> None:
-        """Ends the workers and saves what is known."""
-        if self._engine is not None:
-            self._engine.close()
+        """Ends the workers and saves what is known; where nothing was to be done, it was when that was found."""
+        if self._engine is None:
+            return
+        self._engine.close()
         self._at_work.clear()
         self._save()
+
+    def tidy(self) -> None:
+        """Removes shards that no result waits for: of weights or settings that are no longer listed, or left by a kill.
+
+        To be called when there is nothing left to do.
+        """
+        self._folder.forget_other_shards({entry.key for entry in self._plan.listing} - self._plan.done)
 
     def report(self) -> ScanReport:
         """How it ended."""
@@ -255,49 +278,62 @@ class _Driver:
         return ScanReport(len(self._entries), self._made, failures)
 
     def _hand_out(self) -> None:
-        while self._engine is None or self._engine.room() > 0:
-            task = self._next_task()
+        while self._engine is not None and self._engine.room() > 0:
+            task, self._first = self._first or self._next_task(), None
             if task is None:
                 return
-            if self._engine is None:
-                self._tell()
-                self._engine = self._start()
-            self._at_work[task.key] = task
+            self._at_work[task.name] = task
             self._engine.submit(task)
 
     def _next_task(self) -> Task | None:
-        for entry in self._new:
-            assert entry.key is not None
-            # One that failed before is tried once more if it is listed again, hence if it has changed.
-            if self._plan.is_done(entry) or entry.key in self._attempts:
-                self._settled += 1
-                continue
-            self._attempts[entry.key] = 0
-            return self._plan.task(entry)
-        # Last, since what stood in their way may have passed by then.
-        return self._again.popleft() if self._again else None
+        while (task := self._steps.next()) is None:
+            entry = next(self._new, None)
+            if entry is not None:
+                assert entry.key is not None
+                # One that failed before is tried once more if it is listed again, hence if it has changed.
+                if self._plan.is_done(entry) or entry.key in self._begun:
+                    self._settled += 1
+                    continue
+                self._begun.add(entry.key)
+                self._steps.begin(self._plan.task(entry))
+            # Last, since what stood in their way may have passed by then.
+            elif self._again:
+                self._steps.retry(self._again.popleft())
+            else:
+                return None
+        return task
 
     def _settle(self, task: Task, outcome: Outcome) -> None:
-        del self._at_work[task.key]
-        self._attempts[task.key] += 1
+        del self._at_work[task.name]
+        self._attempts[task.name] += 1
+        if task.key in self._failed:
+            return  # for another of its shards
         if not outcome.error:
+            if task.shard is not None:
+                self._steps.end_shard(task)
+                return
             self._plan.done.add(task.key)
             self._made += 1
+            self._folder.forget_shards(task.key)
             if task.key in self._failures_before:
                 self._folder.forget_failure(task.key)
-        elif self._attempts[task.key] <= self._retries:
+        elif self._attempts[task.name] <= self._retries:
             self._again.append(task)
             return
         else:
-            failure = Failure(task.key, task.weights, outcome.error, self._attempts[task.key], outcome.detail)
+            failure = Failure(
+                task.key, task.weights, task.step + outcome.error, self._attempts[task.name], outcome.detail
+            )
             self._folder.record_failure(failure)
             self._failed[task.key] = failure
+            self._steps.drop(task.key)
+            self._again = deque(other for other in self._again if other.key != task.key)
         self._settled += 1
 
     def _save(self) -> None:
         self._plan.listing.save(self._folder.listing_file)
         self._folder.fold()
-        running = [task.weights for task in self._at_work.values()]
+        running = list(dict.fromkeys(task.weights for task in self._at_work.values()))
         self._folder.record_progress(DriverProgress(self._began, time.time(), self._made, running))
         self._saved = time.monotonic()
 

@@ -1,22 +1,26 @@
 """The folder of a scan: what is where, what is done, and who may write.
 
-====================  ====================================================================================
+====================  ==================================================================================================
 checkpoints.parquet   the listing, see :mod:`pydissect.scans.listing`
 results/KEY.parquet   one checkpoint's result
 folded/*.parquet      results of many checkpoints, which take the place of their single files
+runs/*.parquet        the facts of those checkpoints, in a file of the same name
 counts/KEY/           a safetensors file a layer, on request
+shards/KEY/RANGE/     a safetensors file a layer: what a pass over some of the images has left, until all have been seen
 failed/KEY.json       what went wrong with a checkpoint
 progress.json         how far the driver is
 lock                  locked while a driver runs
-====================  ====================================================================================
+====================  ==================================================================================================
 
 Every file appears complete, under a name that follows from what is in it, so a scan that is killed leaves nothing that
-its successor could mistake. Where a result is in two files, the folded one counts.
+its successor could mistake. Where a result is in two files, the folded one counts; that is there once it and its runs
+are.
 """
 
 import fcntl
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +29,7 @@ from urllib.parse import quote
 
 from ..errors import InputError
 from ..files import atomic_write
-from .listing import Listing, read_listing
+from .listing import Listing, read_columns
 from .results import fold, read_keys
 
 FOLD = 256
@@ -76,10 +80,13 @@ class ScanFolder:
         self.listing_file = path / "checkpoints.parquet"
         self._results = path / "results"
         self._folded = path / "folded"
+        self._runs = path / "runs"
         self._failed = path / "failed"
         self._counts = path / "counts"
+        self._shards = path / "shards"
         self._lock = path / "lock"
         self._progress = path / "progress.json"
+        self._keys: dict[Path, set[str]] = {}  # of folded files, whose contents never change
 
     @classmethod
     def open(cls, path: Path) -> "ScanFolder":
@@ -89,9 +96,13 @@ class ScanFolder:
             InputError: it is none.
         """
         folder = cls(path)
-        if not folder.listing_file.is_file():
+        if not folder.is_made():
             raise InputError(f"expected the folder of a scan, found none of its files in {path}")
         return folder
+
+    def is_made(self) -> bool:
+        """Whether a scan has listed its checkpoints here."""
+        return self.listing_file.is_file()
 
     def make(self) -> None:
         """Makes the folders that are missing.
@@ -106,7 +117,7 @@ class ScanFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.touch()
-            for folder in (self._results, self._folded, self._failed):
+            for folder in (self._results, self._folded, self._runs, self._failed):
                 folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"--out: {self.path} cannot be made: {error.strerror}") from None
@@ -140,11 +151,15 @@ class ScanFolder:
 
     def sweep(self) -> None:
         """Removes what a killed driver or worker left: halves of files, and results that are folded already."""
-        for folder in (self.path, self._results, self._folded, self._failed):
+        for folder in (self.path, self._results, self._folded, self._runs, self._failed):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
-        for path in self._counts.glob("*/.*.part"):
+        for path in (*self._counts.glob("*/.*.part"), *self._shards.glob("*/*/.*.part")):
             path.unlink(missing_ok=True)
+        names = {path.name for path in self._folded_files()}
+        for path in self._runs.glob("*.parquet"):
+            if path.name not in names:
+                path.unlink()
         self._drop_folded()
 
     # Results.
@@ -159,15 +174,21 @@ class ScanFolder:
 
     def result_files(self) -> list[Path]:
         """Files that hold every result once."""
+        folded, single = self.files_of_results()
+        return [*folded, *single]
+
+    def files_of_results(self) -> tuple[list[Path], list[Path]]:
+        """Folded and single files that hold every result once."""
         # Single ones first: what is folded meanwhile is then in a file of the second list.
         single = self._single_files()
-        folded = self._folded_keys()
-        return [*self._folded_files(), *(path for path in single if path.stem not in folded)]
+        folded = self._folded_files()
+        keys = self._keys_of(folded) if single else set()
+        return folded, [path for path in single if path.stem not in keys]
 
     def done(self) -> set[str]:
         """Keys of all results."""
         single = self._single_files()
-        return self._folded_keys() | {path.stem for path in single}
+        return self._keys_of(self._folded_files()) | {path.stem for path in single}
 
     def fold(self) -> None:
         """Folds single files together, as long as there are enough of them."""
@@ -181,9 +202,10 @@ class ScanFolder:
                 path.unlink()
 
     def _drop_folded(self) -> None:
-        folded = self._folded_keys()
-        for path in self._single_files():
-            if path.stem in folded:
+        folded, single = self._folded_files(), self._single_files()
+        keys = self._keys_of(folded) if single else set()
+        for path in single:
+            if path.stem in keys:
                 path.unlink()
 
     def _single_files(self) -> list[Path]:
@@ -192,8 +214,31 @@ class ScanFolder:
     def _folded_files(self) -> list[Path]:
         return sorted(path for path in self._folded.glob("*.parquet") if not path.name.startswith("."))
 
-    def _folded_keys(self) -> set[str]:
-        return {key for path in self._folded_files() for key in read_keys(path)}
+    def _keys_of(self, folded: Sequence[Path]) -> set[str]:
+        for path in folded:
+            if path not in self._keys:
+                self._keys[path] = read_keys(path)
+        return {key for path in folded for key in self._keys[path]}
+
+    # Shards of results that are not there yet.
+
+    def shard_file(self, key: str, images: range, layer: str) -> Path:
+        """Where what a pass over some images has left of a layer is written."""
+        return self._shards / key / f"{images.start}-{images.stop}" / f"{quote(layer, safe='')}.safetensors"
+
+    def has_shard(self, key: str, images: range, layers: Iterable[str]) -> bool:
+        """Whether all files of a shard are there."""
+        return all(self.shard_file(key, images, layer).exists() for layer in layers)
+
+    def forget_shards(self, key: str) -> None:
+        """Of a result that is there."""
+        shutil.rmtree(self._shards / key, ignore_errors=True)
+
+    def forget_other_shards(self, keys: Container[str | None]) -> None:
+        """Of all results but these."""
+        for path in self._shards.glob("*"):
+            if path.name not in keys:
+                self.forget_shards(path.name)
 
     # Failures.
 
@@ -224,7 +269,7 @@ class ScanFolder:
 
     def listed_keys(self) -> list[str | None]:
         """The key of each checkpoint of the listing, None where its file was not read yet."""
-        keys: list[str | None] = read_listing(self.listing_file).column("key").to_pylist()
+        keys: list[str | None] = read_columns(self.listing_file, ["key"]).column("key").to_pylist()
         return keys
 
     def record_progress(self, progress: DriverProgress) -> None:

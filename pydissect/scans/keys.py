@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..models import sha256_file, split_spec
+from ..files import sha256_file
+from ..specs import split_spec
 from .checkpoints import Checkpoint
 
 _DIGITS = 32
+_ENCODER = json.JSONEncoder(sort_keys=True)  # made once, for thousands
 
 
 class Signature(NamedTuple):
@@ -54,7 +56,7 @@ def result_key(checkpoint: Checkpoint, sha256: str | None, meaning: Mapping[str,
         "split": split,
         "dataset": dataset,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:_DIGITS]
 
 
 def model_identity(spec: str) -> list[str | None]:

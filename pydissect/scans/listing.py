@@ -1,20 +1,17 @@
 """The checkpoints of a scan with their keys, kept in one file so that what is unchanged is not hashed again."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
 from ..extras import needs
-from ..files import atomic_write
 from .checkpoints import Checkpoint, Tag
 from .keys import Signature
+from .parquet import Format
 
-FORMAT = "pydissect.checkpoints"
-VERSION = 1
-_FORMAT = b"pydissect.format"
+_LISTING = Format("pydissect.checkpoints", 1, "a list of checkpoints")
 
 
 @dataclass
@@ -60,29 +57,31 @@ class Listing:
         """Reads a listing; an empty one if there is no file.
 
         Raises:
-            InputError: the file is damaged, something else, or a newer version's.
+            InputError: the file is damaged, something else, or another version's.
         """
         if not path.exists():
             return cls()
-        table = read_listing(path)
-        columns = (table.column(name).to_pylist() for name in table.column_names)
+        weights, model, layers, tags, *rest = (column.to_pylist() for column in read_columns(path).columns)
         entries = []
-        for weights, model, layers, tags, size, mtime_ns, inode, sha256, key in zip(*columns, strict=True):
-            checkpoint = Checkpoint(Path(weights), model, tuple(json.loads(layers)), _tags(tags))
+        for file, spec, names, known, size, mtime_ns, inode, sha256, key in zip(
+            weights, model, _parsed(layers), _parsed(tags), *rest, strict=True
+        ):
+            checkpoint = Checkpoint(Path(file), spec, tuple(names), known)
             signature = None if size is None else Signature(size, mtime_ns, inode)
             entries.append(Entry(checkpoint, signature, sha256, key))
         return cls(entries)
 
     def save(self, path: Path) -> None:
         """Writes the listing; the file appears, or changes, when it is complete."""
-        pa, pq = needs("pyarrow", "scan"), needs("pyarrow.parquet", "scan")
+        pa = needs("pyarrow", "scan")
         entries = list(self)
+        layers = {names: json.dumps(names) for names in {entry.checkpoint.layers for entry in entries}}
         signatures = [entry.signature or (None, None, None) for entry in entries]
         text, number = pa.string(), pa.int64()
         columns = {
             "weights": pa.array([str(entry.checkpoint.weights) for entry in entries], text),
             "model": pa.array([entry.checkpoint.model for entry in entries], text),
-            "layers": pa.array([json.dumps(entry.checkpoint.layers) for entry in entries], text),
+            "layers": pa.array([layers[entry.checkpoint.layers] for entry in entries], text),
             "tags": pa.array([json.dumps(dict(entry.checkpoint.tags)) for entry in entries], text),
             "size": pa.array([signature[0] for signature in signatures], number),
             "mtime_ns": pa.array([signature[1] for signature in signatures], number),
@@ -90,31 +89,28 @@ class Listing:
             "sha256": pa.array([entry.sha256 for entry in entries], text),
             "key": pa.array([entry.key for entry in entries], text),
         }
-        stated = json.dumps({"format": FORMAT, "version": VERSION})
-        table = pa.table(columns).replace_schema_metadata({_FORMAT: stated})
-        with atomic_write(path) as file:
-            pq.write_table(table, file, compression="zstd")
+        _LISTING.write(path, pa.table(columns))
 
 
-def read_listing(path: Path) -> Any:
-    """The file of a listing as a ``pyarrow.Table``.
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Some columns of a listing's file, or all, as a ``pyarrow.Table``.
 
     Raises:
-        InputError: the file is damaged, something else, or a newer version's.
+        InputError: the file is damaged, something else, or another version's.
     """
-    pa, pq = needs("pyarrow", "scan"), needs("pyarrow.parquet", "scan")
-    try:
-        table = pq.read_table(path)
-        stated = json.loads((table.schema.metadata or {}).get(_FORMAT, b"{}"))
-    except (pa.ArrowInvalid, ValueError) as error:
-        raise InputError(f"{path}: damaged, or not a Parquet file: {error}") from None
-    if stated.get("format") != FORMAT:
-        raise InputError(f"{path}: expected a list of checkpoints of pydissect scan, found another Parquet file")
-    if stated["version"] > VERSION:
-        raise InputError(f"{path}: expected version {VERSION} or older, found {stated['version']}; update pydissect")
-    return table
+    return _LISTING.read(path, columns)
 
 
-def _tags(text: str) -> dict[str, Tag]:
-    tags: dict[str, Tag] = json.loads(text)
-    return tags
+def read_tags(path: Path) -> list[dict[str, Tag]]:
+    """The tags of each checkpoint of a listing's file.
+
+    Raises:
+        InputError: as :func:`read_columns`.
+    """
+    return _parsed(read_columns(path, ["tags"]).column("tags").to_pylist())
+
+
+def _parsed(texts: Sequence[str]) -> list[Any]:
+    # At once, which takes a third of the time for thousands of small texts.
+    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return values

@@ -7,11 +7,11 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.process import BaseProcess
 
-from .task import Outcome, Task, run_task
+from .engines import Outcome, Task
+from .task import run_task
 
 
 class LocalEngine:
@@ -19,10 +19,11 @@ class LocalEngine:
 
     Args:
         devices: of each process.
+        threads: of each process.
     """
 
-    def __init__(self, devices: list[str]) -> None:
-        self._workers = [_Worker(device) for device in devices]
+    def __init__(self, devices: list[str], threads: int) -> None:
+        self._workers = [_Worker(device, threads) for device in devices]
 
     def room(self) -> int:
         """How many tasks more it wants at the moment."""
@@ -46,14 +47,15 @@ class LocalEngine:
 class _Worker:
     """A process, which is started anew when it has died."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int) -> None:
         self._device = device
+        self._threads = threads
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self.running: tuple[Task, Future[Outcome]] | None = None
 
     def submit(self, task: Task) -> None:
-        placed = replace(task, settings=replace(task.settings, device=self._device))
+        placed = task.placed(self._device, self._threads)
         try:
             future = self._start().submit(run_task, placed)
         except BrokenProcessPool:  # it died while it had nothing to do

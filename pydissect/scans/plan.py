@@ -6,15 +6,16 @@ from pathlib import Path
 
 from ..broden import Broden
 from ..errors import InputError
-from ..models import sha256_file
+from ..files import sha256_file
 from ..parallel import ordered_map
 from .checkpoints import Checkpoint, absolute_spec, find_checkpoints
+from .engines import Task
 from .folder import ScanFolder
 from .keys import Signature, result_key, signature_of
 from .listing import Entry
 from .manifest import read_manifest
 from .settings import Settings
-from .task import Task
+from .shards import cut
 
 _HASHING = 4  # threads
 _AHEAD = 8  # files hashed before they are asked for, little enough to be still in the page cache when they are loaded
@@ -72,6 +73,8 @@ class Plan:
         self._dataset = dataset
         self._dataset_sha256 = dataset.sha256()
         self._meaning = settings.meaning()
+        images = len(dataset) if settings.limit is None else min(settings.limit, len(dataset))
+        self._shards = cut(images, settings.batch_size, settings.shards)
 
     def add(self, checkpoints: Iterable[Checkpoint]) -> list[Entry]:
         """Their entries in the listing, those of a model one after the other."""
@@ -119,6 +122,7 @@ class Plan:
             dataset_sha256=self._dataset_sha256,
             settings=self._settings,
             out=str(self._folder.path.absolute()),
+            shards=self._shards if len(self._shards) > 1 else (),
         )
 
     def _give_key(self, entry: Entry) -> None:

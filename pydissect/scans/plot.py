@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import InputError
 from ..extras import needs
 from ..messages import nearest_names
+from .checkpoints import natural_order
 from .folder import ScanFolder
+from .listing import read_tags
 from .views import open_views, tag_names
 
 _COLOURS = ("#0a5cc2", "#b35900", "#1a7f37", "#8250df", "#cf222e", "#0f7b83", "#9a6700", "#57606a")
@@ -106,7 +108,7 @@ def _draw_line(axes: Any, run: str, points: Points, colour: str) -> None:
 
 def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict[str, dict[str, Points]]:
     """Of each panel, the points of each run."""
-    tags = tag_names(ScanFolder.open(path).listing())
+    tags = tag_names(read_tags(ScanFolder.open(path).listing_file))
     for option, name in (("--x", x), *([] if by in ("category", "layer", "all") else [("--by", by)])):
         if name not in tags:
             known = f"expected one of the tags {', '.join(tags)}" if tags else "the checkpoints have no tags"
@@ -115,7 +117,7 @@ def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict
         rows = connection.sql("SELECT * FROM runs").to_arrow_table().to_pylist()
     if not rows:
         raise InputError(f"{path}: expected results to draw, found none yet")
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers = sorted({row["layer"] for row in rows}, key=natural_order)
     if layer is not None and layer not in layers:
         raise InputError(f"--layer: expected one of {', '.join(layers)}, found {layer!r}{nearest_names(layer, layers)}")
     if layer is None and len(layers) > 1 and by != "layer":
@@ -138,7 +140,9 @@ def _panels(path: Path, x: str, by: str, spread: str, layer: str | None) -> dict
                 panels[panel][run][row[x]].append(count)
     if not panels:
         raise InputError(f"--x: expected checkpoints with the tag {x!r}, found none with a result")
-    return panels
+    # A query gives its rows in no order; the same results are to give the same picture.
+    titles = panels if by == "category" else sorted(panels, key=natural_order)
+    return {title: {run: panels[title][run] for run in sorted(panels[title], key=natural_order)} for title in titles}
 
 
 def _run_name(row: dict[str, Any], tags: Sequence[str]) -> str:

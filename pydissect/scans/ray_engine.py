@@ -5,7 +5,7 @@ from typing import Any
 
 from ..extras import needs
 from ..messages import one_line
-from .task import Outcome, Task, run_task
+from .engines import Outcome, Task
 
 _AHEAD = 2  # tasks for each place in the cluster, so that none is idle
 
@@ -27,21 +27,24 @@ class RayEngine:
     Args:
         ray: the module.
         address: of a cluster; None starts one here.
+        device: of each task; if it is a GPU, each takes one of the cluster's.
         threads: cores of each task.
-        on_gpu: whether each takes a GPU.
     """
 
-    def __init__(self, ray: Any, address: str | None, threads: int, on_gpu: bool) -> None:
+    def __init__(self, ray: Any, address: str | None, device: str, threads: int) -> None:
+        from .task import run_task
+
         self._ray = ray
+        self._device = device
         self._threads = threads
-        self._on_gpu = on_gpu
+        self._on_gpu = device.startswith("cuda")
         self._running: dict[Any, Task] = {}
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             local = {} if address else {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
             ray.init(address=address, log_to_driver=False, logging_level="warning", **local)
         # A worker that dies is the scan's to count, not Ray's to hide.
-        self._run = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), max_retries=0)(run_task)
+        self._run = ray.remote(num_cpus=threads, num_gpus=int(self._on_gpu), max_retries=0)(run_task)
 
     def room(self) -> int:
         """How many tasks more it wants at the moment."""
@@ -51,7 +54,7 @@ class RayEngine:
 
     def submit(self, task: Task) -> None:
         """Gives it a task; only where there is room."""
-        self._running[self._run.remote(task)] = task
+        self._running[self._run.remote(task.placed(self._device, self._threads))] = task
 
     def wait(self, timeout: float) -> list[tuple[Task, Outcome]]:
         """The tasks that have ended since the last call; waits for one up to ``timeout`` seconds."""

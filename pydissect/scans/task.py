@@ -1,4 +1,4 @@
-"""One checkpoint, dissected in a worker: the same function for every engine.
+"""One checkpoint, or a shard of one, dissected in a worker: the same function for every engine.
 
 A worker keeps what consecutive checkpoints share: the dataset and the model as its factory made it, of which each
 checkpoint gets a copy, so that none inherits anything from the one before.
@@ -6,78 +6,40 @@ checkpoint gets a copy, so that none inherits anything from the one before.
 
 import copy
 import datetime
+import json
 import os
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from ..broden import Broden
+from ..candidate_store import CandidateStore
+from ..devices import usable_device
+from ..dissection import Dissection
 from ..errors import InputError
 from ..extras import needs
 from ..messages import one_line
 from ..models import build_model, load_weights
+from ..one_pass import OnePass
+from ..picture_batches import PictureBatches
 from ..pipeline import dissect
-from .checkpoints import Tag
+from ..progress import silent
+from ..sharding import count_shards, keep_shard
+from ..sources import BrodenSource
+from .engines import Outcome, Task
 from .folder import ScanFolder
-from .keys import Signature, model_identity, signature_of
+from .keys import model_identity, signature_of
 from .results import layer_facts, layer_table, write_result
-from .settings import Settings
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is told. All paths are absolute and mean the same on every node.
-
-    Attributes:
-        key: of the result.
-        weights: path of the checkpoint.
-        signature: of that file when it was hashed; None if there was none.
-        sha256: of its content then.
-        model: spec of the factory.
-        layers: dotted names of the modules.
-        tags: of the checkpoint.
-        data: folder of the dataset.
-        split: of the dataset.
-        dataset_sha256: of the dataset.
-        settings: how to dissect.
-        out: the scan's folder.
-    """
-
-    key: str
-    weights: str
-    signature: Signature | None
-    sha256: str | None
-    model: str
-    layers: tuple[str, ...]
-    tags: Mapping[str, Tag]
-    data: str
-    split: str
-    dataset_sha256: str
-    settings: Settings
-    out: str
-
-
-class Outcome(NamedTuple):
-    """How a task ended: without an error, its result is in the scan's folder.
-
-    Attributes:
-        error: in one line, empty if there was none.
-        detail: the traceback of one that says nothing about the input.
-    """
-
-    error: str = ""
-    detail: str = ""
 
 
 def run_task(task: Task) -> Outcome:
-    """Dissects a checkpoint and writes its result. Raises nothing; but a model may end the process."""
+    """Does what a task says and writes what it finds. Raises nothing; but a model may end the process."""
     global _device_is_lost
     if _device_is_lost:
         # Nothing works any more in this process; another takes its place.
@@ -105,20 +67,92 @@ def _works(device: str) -> bool:
 
 
 def _run(task: Task) -> None:
-    settings = task.settings
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(task.settings.threads)
+    if task.shard is not None:
+        _run_shard(task, task.shards[task.shard])
+    elif task.shards:
+        _merge(task)
+    else:
+        begin = time.perf_counter()
+        model = _loaded(task)
+        loaded = time.perf_counter()
+        dissection = dissect(model, _dataset(task.data, task.split), task.layers, **task.settings.arguments())
+        _write(task, dissection, loaded - begin, time.perf_counter() - loaded)
+
+
+def _run_shard(task: Task, images: range) -> None:
+    """Writes what the model leaves of some of the images."""
+    settings, folder = task.settings, ScanFolder(Path(task.out))
     begin = time.perf_counter()
-    dataset = _dataset(task.data, task.split)
-    model = _model(task.model)
-    path = Path(task.weights)
+    dataset, model = _dataset(task.data, task.split), _loaded(task)
+    loaded = time.perf_counter()
+    pictures = PictureBatches(dataset, images, fingerprint=dataset.fingerprint(), **settings.of_pictures())
+    with closing(CandidateStore()) as store:
+        ones = keep_shard(
+            model,
+            pictures,
+            task.layers,
+            settings.of_passes(),
+            images=task.shards[-1].stop,
+            device=usable_device(settings.device),
+            store=store,
+        )
+        seconds = {"load": loaded - begin, "dissect": time.perf_counter() - loaded}
+        for layer, one in ones.items():
+            path = folder.shard_file(task.key, images, layer)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            one.save(path, {"seconds": json.dumps(seconds)})
+
+
+def _merge(task: Task) -> None:
+    """Counts what all shards have left, and writes the result."""
+    settings, folder = task.settings, ScanFolder(Path(task.out))
+    begin = time.perf_counter()
+    device = usable_device(settings.device)
+    ones: dict[str, OnePass] = {}
+    for layer in task.layers:
+        for images in task.shards:
+            one = _read_shard(folder.shard_file(task.key, images, layer), device, settings.backend)
+            ones[layer] = ones[layer].merge(one) if layer in ones else one
+    spent = [_seconds(folder.shard_file(task.key, images, task.layers[0])) for images in task.shards]
+    source = BrodenSource(
+        _dataset(task.data, task.split), limit=settings.limit, progress=silent, **settings.of_pictures()
+    )
+    dissection = count_shards(source, ones, settings.of_passes(), device)
+    dissected = sum(seconds["dissect"] for seconds in spent) + time.perf_counter() - begin
+    _write(task, dissection, sum(seconds["load"] for seconds in spent), dissected)
+
+
+def _read_shard(path: Path, device: torch.device, backend: str) -> OnePass:
+    """What a shard has left in a file. One that cannot be read is removed, so that the shard is missing again."""
+    try:
+        return OnePass.load(path, device=device, backend=backend)
+    except InputError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """What a shard took, by the file of a layer."""
+    with safe_open(path, framework="pt") as file:
+        seconds: dict[str, float] = json.loads(file.metadata()["seconds"])
+    return seconds
+
+
+def _loaded(task: Task) -> nn.Module:
+    """The model with the checkpoint's weights, of what was hashed."""
+    model, path = _model(task.model), Path(task.weights)
     _check_unchanged(task)
-    load_weights(model, path, unsafe=settings.unsafe_weights)
+    load_weights(model, path, unsafe=task.settings.unsafe_weights)
     # What was read is what was hashed, if the file is still the same.
     _check_unchanged(task)
-    loaded = time.perf_counter()
-    dissection = dissect(model, dataset, task.layers, **settings.arguments())
-    dissected = time.perf_counter()
-    folder = ScanFolder(Path(task.out))
+    return model
+
+
+def _write(task: Task, dissection: Dissection, load: float, dissected: float) -> None:
+    """Writes a checkpoint's result."""
+    begin = time.perf_counter()
+    settings, folder = task.settings, ScanFolder(Path(task.out))
     if settings.counts:
         for layer in task.layers:
             counts_file = folder.counts_file(task.key, layer)
@@ -135,10 +169,11 @@ def _run(task: Task) -> None:
         "settings": settings.meaning(),
         "layers": layers,
         **{name: dissection.run[name] for name in ("images", "device", "backend", "threads", "versions")},
+        "shards": len(task.shards) or 1,
         "seconds": {
-            "load": round(loaded - begin, 4),
-            "dissect": round(dissected - loaded, 4),
-            "tabulate": round(time.perf_counter() - dissected, 4),
+            "load": round(load, 4),
+            "dissect": round(dissected, 4),
+            "tabulate": round(time.perf_counter() - begin, 4),
         },
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -154,7 +189,7 @@ def _check_unchanged(task: Task) -> None:
 
 @lru_cache(maxsize=1)
 def _dataset(folder: str, split: str) -> Broden:
-    return Broden(folder, split)
+    return Broden(folder, split).assume_unchanged()
 
 
 def _model(spec: str) -> nn.Module:

@@ -1,15 +1,17 @@
 """All results of a scan as two tables for SQL: ``units`` and ``runs``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..extras import needs
+from .checkpoints import Tag
 from .folder import ScanFolder
-from .listing import Listing
-from .results import UNIT_COLUMNS, read_facts
+from .listing import read_columns, read_tags
+from .results import UNIT_COLUMNS, read_facts, runs_file, runs_table
 
 _TRIES = 3
 
@@ -69,91 +71,49 @@ def query(path: Path, sql: str) -> Any:
             raise InputError(f"SQL: {' '.join(str(error).split())}") from None
 
 
+def tag_names(tags: Iterable[Mapping[str, Tag]]) -> list[str]:
+    """All tags, in the order in which they were first seen."""
+    return list(dict.fromkeys(chain.from_iterable(tags)))
+
+
 def _make_views(connection: Any, folder: ScanFolder) -> None:
-    listing = folder.listing()
-    files = folder.result_files()
-    facts = {fact["key"]: fact for path in files for fact in read_facts(path)}
-    runs = runs_table(listing, facts)
-    connection.register("runs", runs)
-    tags = tag_names(listing)
-    checkpoints = _listed(listing, facts, tags)
+    checkpoints, tags = _checkpoints(folder)
     connection.register("_checkpoints", checkpoints)
-    chosen = ", ".join(f"c.{_quoted(name)}" for name in ("weights", *tags))
-    if not files:
+    folded, single = folder.files_of_results()
+    # DuckDB reads what is folded when it is asked for it; these are few.
+    connection.register("_single_runs", runs_table([fact for path in single for fact in read_facts(path)]))
+
+    chosen = [f"c.{_quoted(name)}" for name in tags]
+    columns = ", ".join(["c.weights", "c.model", "r.layer", *chosen, "r.* EXCLUDE (layer, facts)"])
+    runs = "_single_runs"
+    if folded:
+        runs = f"(SELECT * FROM {_parquet(map(runs_file, folded))} UNION ALL BY NAME SELECT * FROM _single_runs)"
+    connection.execute(f"CREATE VIEW runs AS SELECT {columns} FROM {runs} r JOIN _checkpoints c USING (key)")
+
+    columns = ", ".join(["c.weights", *chosen])
+    if folded or single:
+        units = _parquet([*folded, *single])
+        connection.execute(f"CREATE VIEW units AS SELECT {columns}, u.* FROM {units} u JOIN _checkpoints c USING (key)")
+    else:
         # The columns that it will have, without those of the dataset's categories.
         none = ", ".join(f"NULL AS {name}" for name in UNIT_COLUMNS)
-        connection.execute(f"CREATE VIEW units AS SELECT {chosen}, {none} FROM _checkpoints c LIMIT 0")
-        return
-    paths = ", ".join(_literal(str(path)) for path in files)
-    # The columns of the first file do for all, unless datasets of other categories are among them.
-    kinds = {tuple(layer["categories"]) for fact in facts.values() for layer in fact["layers"]}
-    source = f"read_parquet([{paths}], union_by_name = {len(kinds) > 1})"
-    connection.execute(f"CREATE VIEW units AS SELECT {chosen}, u.* FROM {source} u JOIN _checkpoints c USING (key)")
+        connection.execute(f"CREATE VIEW units AS SELECT {columns}, {none} FROM _checkpoints c LIMIT 0")
 
 
-def runs_table(listing: Listing, facts: dict[str, dict[str, Any]]) -> Any:
-    """A row for each layer of each listed checkpoint that has a result, as a ``pyarrow.Table``.
-
-    Args:
-        listing: of the scan.
-        facts: of the results, by key.
-    """
-    pa = needs("pyarrow", "scan")
-    pairs = [
-        (entry, fact, layer)
-        for entry in listing
-        if (fact := facts.get(entry.key or "")) is not None
-        for layer in fact["layers"]
-    ]
-    columns: dict[str, list[Any]] = {
-        "weights": [str(entry.checkpoint.weights) for entry, _, _ in pairs],
-        "model": [entry.checkpoint.model for entry, _, _ in pairs],
-        "layer": [layer["layer"] for _, _, layer in pairs],
-    }
-    types = {
-        **dict.fromkeys(("weights", "model", "layer", "map", "dataset_sha256", "weights_sha256", "key"), pa.string()),
-        **dict.fromkeys(("units", "detectors", "unique_detectors", "unique_top_labels", "images"), pa.int64()),
-        **dict.fromkeys(("quantile", "iou_threshold", "seconds"), pa.float64()),
-        "finished": pa.string(),
-    }
-    for name in tag_names(listing):
-        columns[name] = [entry.checkpoint.tags.get(name) for entry, _, _ in pairs]
-    for name in ("units", "detectors", "unique_detectors", "unique_top_labels"):
-        columns[name] = [layer[name] for _, _, layer in pairs]
-    categories = dict.fromkeys(name for _, _, layer in pairs for name in layer["categories"])
-    for category in categories:
-        for what in ("detectors", "unique_detectors"):
-            columns[f"{category}_{what}"] = [layer["categories"].get(category, {}).get(what) for _, _, layer in pairs]
-            types[f"{category}_{what}"] = pa.int64()
-    columns["map"] = [" x ".join(map(str, layer["map"])) for _, _, layer in pairs]
-    columns["images"] = [fact["images"] for _, fact, _ in pairs]
-    columns["quantile"] = [fact["settings"]["quantile"] for _, fact, _ in pairs]
-    columns["iou_threshold"] = [fact["settings"]["iou_threshold"] for _, fact, _ in pairs]
-    columns["dataset_sha256"] = [fact["dataset"]["sha256"] for _, fact, _ in pairs]
-    columns["weights_sha256"] = [fact["weights"]["sha256"] for _, fact, _ in pairs]
-    columns["seconds"] = [sum(fact["seconds"].values()) for _, fact, _ in pairs]
-    columns["finished"] = [fact["finished"] for _, fact, _ in pairs]
-    columns["key"] = [fact["key"] for _, fact, _ in pairs]
-    return pa.table(
-        {name: pa.array(values, types[name]) if name in types else _typed(values) for name, values in columns.items()}
-    )
+def _checkpoints(folder: ScanFolder) -> tuple[Any, list[str]]:
+    """The key, weights, model and tags of each listed checkpoint, as a ``pyarrow.Table``; and the names of the tags."""
+    table = read_columns(folder.listing_file, ["key", "weights", "model"])
+    tags = read_tags(folder.listing_file)
+    names = tag_names(tags)
+    for name in names:
+        table = table.append_column(name, _typed([each.get(name) for each in tags]))
+    return table, names
 
 
-def tag_names(listing: Listing) -> list[str]:
-    """All tags, in the order in which they were first seen."""
-    return list(dict.fromkeys(name for entry in listing for name in entry.checkpoint.tags))
-
-
-def _listed(listing: Listing, facts: dict[str, dict[str, Any]], tags: Sequence[str]) -> Any:
-    pa = needs("pyarrow", "scan")
-    entries = [entry for entry in listing if entry.key in facts]
-    return pa.table(
-        {
-            "key": pa.array([entry.key for entry in entries], pa.string()),
-            "weights": pa.array([str(entry.checkpoint.weights) for entry in entries], pa.string()),
-            **{name: _typed([entry.checkpoint.tags.get(name) for entry in entries]) for name in tags},
-        }
-    )
+def _parquet(paths: Iterable[Path]) -> str:
+    """The rows of files; by name, since the columns of categories differ from dataset to dataset."""
+    files = ", ".join(_literal(str(path)) for path in paths)
+    return f"read_parquet([{files}], union_by_name = true)"
 
 
 def _typed(values: Sequence[Any]) -> Any:
