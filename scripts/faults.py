@@ -1020,13 +1020,6 @@ FAULTS = [
         CUDA_HOST,
     ),
     Fault(
-        "cuda-values-of-the-next-block",
-        "csrc/cuda/scan.cuh",
-        "if (!is_whole(where)) bits &= own(where);",
-        "",
-        CUDA_HOST,
-    ),
-    Fault(
         "cuda-unstaged-masks-of-the-first-image",
         "csrc/cuda/tally.cuh",
         "const int64_t bitmap = arguments.masks.bitmap_ranges[2 * share.n] + number;",

@@ -65,9 +65,10 @@ def test_bands_of_a_large_map(order: str, monkeypatch: pytest.MonkeyPatch):
     assert run(case, CudaHost())["bands"] == 3
 
 
-def test_a_value_on_the_first_row_of_a_band():
+def test_a_value_on_the_first_row_of_a_band(monkeypatch: pytest.MonkeyPatch):
     """Of pixels in the band above it, it is the lower neighbour."""
-    acts, size = torch.zeros(1, 1, 1_700, 2), (3_400, 2_500)
+    monkeypatch.setattr(cuda_launch, "_MOST_BITS", 2**10)
+    acts, size = torch.zeros(1, 1, 300, 5), (600, 70)
     masks, threshold = torch.ones(1, 1, *size, dtype=torch.bool), torch.full((1, 1), 0.125)
     fields = run(Case(acts, masks, threshold), CudaHost())
     assert fields["bands"] == 2
