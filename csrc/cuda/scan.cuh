@@ -137,8 +137,7 @@ struct Runs {
     return kOrder == Order::units ? value : static_cast<int>(arguments.split.map_values.quotient(value));
   }
 
-  // The hot values of a piece, a bit each; perhaps also of values that are not the run's own. With Order::values those
-  // bits do no harm: they lead to no cell of this block's.
+  // The hot values of a piece, a bit each; perhaps also of values that are not the run's own.
   PYDISSECT_INLINE uint32_t hot(const Place& place, const Piece<kDtype>& piece) const {
     const float* lowest = memory.lowest();
     const int map = static_cast<int>(arguments.split.map_values.divisor);
@@ -179,8 +178,9 @@ struct Runs {
 
   PYDISSECT_INLINE void look_at(int number, const Piece<kDtype>& piece) const {
     const Place where = place(number);
-    const uint32_t bits = hot(where, piece);
-    note(number, where, kOrder == Order::values ? bits : bits & own(where));
+    uint32_t bits = hot(where, piece);
+    if (!is_whole(where)) bits &= own(where);
+    note(number, where, bits);
     if (!piece.has_nonfinite()) return;
     const uint32_t inside = own(where);
     PYDISSECT_UNROLL
