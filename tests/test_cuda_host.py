@@ -151,9 +151,10 @@ def test_wide_loads_at_any_address(order: str, dtype: str, offset: int):
     assert not case.nonfinite
 
 
-@pytest.mark.parametrize("place", range(2 * 19 * 15))
-def test_notes_a_non_finite_value_anywhere(place: int):
-    acts = make_acts((2, 19, 3, 5), values="dead")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("place", range(0, 2 * 19 * 15, 3))
+def test_notes_a_non_finite_value_anywhere(place: int, dtype: str):
+    acts = make_acts((2, 19, 3, 5), DTYPES[dtype], values="dead")
     acts.view(-1)[place] = -torch.inf
     run(Case(acts, torch.ones(2, 1, 6, 10, dtype=torch.bool), torch.zeros(1, 19)), CudaHost())
 
@@ -177,6 +178,21 @@ def test_decodes_every_half(dtype: torch.dtype):
     run(case, CudaHost(replace(LIMITS, multiprocessors=132)))
     assert case.expected.unit_area_all[0].sum() == 0
     assert case.expected.unit_area_all[1].sum() > 60_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_every_half_is_above_the_number_below_it(dtype: torch.dtype):
+    """All of them, alone in a map: the level is rounded to a half before many are compared with it at once."""
+    halves = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    values = reference.finite_or_nan(halves.float())
+    lowest, *rest = values[~values.isnan()].unique()
+    values = torch.stack(rest)
+    acts = lowest.to(dtype).repeat(1, len(values), 4, 4)
+    acts[0, torch.arange(len(values)), 1, 2] = values.to(dtype)
+    below = torch.nextafter(values, torch.tensor(-torch.inf))
+    case = Case(acts, torch.ones(1, 1, 4, 4, dtype=torch.bool), below[None])
+    run(case, CudaHost(replace(LIMITS, multiprocessors=132)))
+    assert (case.expected.unit_area_all == 1).all()
 
 
 def test_what_cannot_fit_is_refused():
