@@ -177,6 +177,7 @@ def test_says_how_to_get_the_extension(monkeypatch: pytest.MonkeyPatch):
 
 def test_says_that_the_activations_are_elsewhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cuda_backend, "_unusable", lambda: None)
+    monkeypatch.setattr(cuda_backend, "_missing", lambda index: "")
     with pytest.raises(InputError, match=r"device cpu: it computes on CUDA devices; move .* there with \.cuda\(\)"):
         choose_backend("cuda", torch.device("cpu"))
 
