@@ -306,7 +306,7 @@ class PackedMasks:
         return self.bitmaps.device
 
     def __len__(self) -> int:
-        return len(self.bitmap_ranges)
+        return self.bitmap_ranges.shape[0]
 
     def __getitem__(self, images: slice | Sequence[int] | Tensor) -> "PackedMasks":
         """The masks of some images: a slice, or a sequence or tensor of indices or bools.

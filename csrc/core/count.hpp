@@ -15,6 +15,8 @@
 namespace pydissect {
 
 constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
+constexpr int64_t kAheadBytes = 1 << 16;  // beyond the block that is counted that are being fetched
+constexpr int64_t kMostLines = 8;         // fetched for an item: more at once hold up what it loads
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 
@@ -185,11 +187,39 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
   }
 }
 
-// Bytes to fetch for an item so that `bytes` are fetched with about `items` of them, in whole lines.
-inline __attribute__((always_inline)) int64_t step_of(int64_t bytes, int64_t items) {
-  if (bytes == 0) return 0;
-  return std::min<int64_t>(bytes / std::max<int64_t>(items, 1) / kLine + 1, kLines) * kLine;
-}
+// Contiguous maps of a part, in the order in which they are counted, as if the maps of one image began where those
+// of the last one end.
+struct Stretch {
+  const char* first;
+  int64_t image_bytes;  // of the part's units
+  int64_t stride;       // bytes from one image to the next
+
+  __attribute__((always_inline)) const char* at(int64_t offset) const {
+    return first + offset / image_bytes * stride + offset % image_bytes;
+  }
+};
+
+// How far ahead of the blocks memory is fetched, and how fast.
+struct Pace {
+  int64_t fetched = 0;  // offset in the stretch up to which it is
+  int64_t usual = 0;    // items a block, a running mean
+  int64_t others = 0;   // bytes that the last block fetched with other things than items
+
+  // For a block that ends at an offset: from where on to fetch, and how much for each item.
+  __attribute__((always_inline)) Prefetch prefetch(const Stretch& stretch, int64_t end) {
+    fetched = std::max(fetched, end);
+    const int64_t missing = std::max<int64_t>(end + kAheadBytes - fetched - others, 0);
+    const int64_t lines = missing / kLine / std::max<int64_t>(usual, 1) + 1;
+    return {stretch.at(fetched), std::min(lines, kMostLines), 0};
+  }
+
+  __attribute__((always_inline)) void note(const Prefetch& before, const Prefetch& after) {
+    const int64_t bytes = after.next - before.next;
+    fetched += bytes;
+    others = bytes - after.items * after.lines * kLine;
+    usual = (3 * usual + after.items) / 4;
+  }
+};
 
 // Fetches the share begin / units .. end / units of an image's bitmaps.
 template <class Isa>
@@ -214,29 +244,31 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const int64_t in_cache = std::clamp<int64_t>(kBlockBytes / map_bytes, 1, kUnitBlock);
   const int64_t block_units = contiguous ? in_cache : units_together(acts);
   const int64_t late_units = std::max<int64_t>(kLateBytes / map_bytes, 1);
-  int64_t fetched = 0;  // bytes of the next block while the last one was scanned and its words were listed
-  Prefetch prefetch = {nullptr, 0, 0};
+  const auto* const data = static_cast<const Stored*>(acts.data);
+  const Stretch stretch = {reinterpret_cast<const char*>(data + part.image_begin * acts.stride_n +
+                                                         part.unit_begin * acts.stride_u),
+                           (part.unit_end - part.unit_begin) * map_bytes,
+                           acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
+  Pace pace;
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);
     for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += block_units) {
-      const Block<Stored> block = {static_cast<const Stored*>(acts.data) + n * acts.stride_n + u0 * acts.stride_u,
+      const Block<Stored> block = {data + n * acts.stride_n + u0 * acts.stride_u,
                                    u0,
                                    static_cast<int>(std::min<int64_t>(block_units, part.unit_end - u0)),
                                    acts.stride_u,
                                    acts.stride_y,
                                    acts.stride_x};
-      const bool last = u0 + block.units >= part.unit_end;
-      const Stored* next = last ? block.values + acts.stride_n + (part.unit_begin - u0) * acts.stride_u
-                                : block.values + block.units * acts.stride_u;
-      prefetch.next = reinterpret_cast<const char*>(next);
-      const int64_t next_bytes = contiguous ? block.units * map_bytes : 0;
-      prefetch.step = step_of(std::max<int64_t>(next_bytes - fetched, 0), prefetch.items);
+      const int64_t maps = (n - part.image_begin) * (part.unit_end - part.unit_begin) + u0 - part.unit_begin;
+      const Prefetch before = contiguous
+                                  ? pace.prefetch(stretch, (maps + block.units) * map_bytes)
+                                  : Prefetch{reinterpret_cast<const char*>(block.values + acts.stride_n), 0, 0};
+      Prefetch prefetch = before;
       if (n + 1 < part.image_end) {
         const int64_t first = std::max(part.unit_begin, part.unit_end - late_units), units = part.unit_end - first;
         const int64_t begin = std::max<int64_t>(u0 - first, 0), end = u0 + block.units - first;
         if (end > 0) prefetch_masks<Isa>(task, n + 1, begin, end, units);
       }
-      prefetch.items = 0;
       if (contiguous && geometry.narrow) {
         count_block<Isa, kDtype, Order::rows>(task, block, n, blocks, end, workspace, counters, prefetch);
       } else if (contiguous) {
@@ -251,7 +283,7 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
         count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters,
                                                   prefetch);
       }
-      fetched = prefetch.next - reinterpret_cast<const char*>(next) - prefetch.items * prefetch.step;
+      pace.note(before, prefetch);
     }
   }
 }

@@ -35,8 +35,7 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
   };
   for (int i = 0; i < hot_count; ++i) {
     for (uint32_t bits = static_cast<uint32_t>(hot[i]); bits; bits &= bits - 1) {
-      __builtin_prefetch(next, 0, 3);
-      next += kLine;
+      Prefetch::fetch(next, 1);
       const uint64_t place = (hot[i] >> 32) + __builtin_ctz(bits);
       const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
       const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
@@ -87,7 +86,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
   const char* next = prefetch.next;
-  const int64_t step = prefetch.step;
+  const int64_t lines = prefetch.lines;
   const Found row_step = static_cast<Found>(geometry.row_bytes) << 32;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
@@ -95,8 +94,7 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   for (int64_t i = 0; i < item_count; ++i) {
     const int y = static_cast<int>(items[i] >> 32), number = static_cast<int>(items[i] & 0xffffffffu);
     const Word& word = geometry.columns[number];
-    for (int line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kLine, 0, 3);
-    next += step;
+    Prefetch::fetch(next, lines);
     const SourceRow& source = geometry.rows[y];
     const Sides<Isa> sides = map.sides(geometry, source, y, word);
     const Lanes tx = Isa::load_word(word.fraction);

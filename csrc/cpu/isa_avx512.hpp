@@ -49,31 +49,14 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     // Lists the values above the cut; returns how many entries that took. Fetches from `next` on, and moves it on.
     int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
              const char*& next) {
-      __m512i largest = largest_;
-      int count = 0;
-      for (int begin = 0; begin < size; begin += 32) {
-        const uint32_t lanes = valid(begin, size);
-        uint32_t above = 0;
-        if constexpr (kDtype == Dtype::f32) {
-          const __m512 level = _mm512_set1_ps(cut);
-          for (int i = 0; i < 32; i += 16) {
-            const __mmask16 mask = static_cast<__mmask16>(lanes >> i);
-            const __m512 v = _mm512_maskz_loadu_ps(mask, map + begin + i);
-            above |= static_cast<uint32_t>(_mm512_mask_cmp_ps_mask(mask, v, level, _CMP_GT_OQ)) << i;
-            largest = larger_magnitude(largest, v);
-          }
-        } else {
-          const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
-          const __m512i v = _mm512_maskz_loadu_epi16(lanes, map + begin);
-          const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
-          above = _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
-          largest = _mm512_max_epi16(largest, _mm512_and_si512(v, magnitude));
-        }
-        append_hot(hot, count, begin, above);
-        _mm_prefetch(next, _MM_HINT_T0);
-        next += kLine;
+      int count = 0, begin = 0;
+      // Whole, without the masks that the last ones take.
+      for (; begin + 32 <= size; begin += 32) {
+        append_hot(hot, count, begin, above(map + begin, ~0u, cut));
+        // A line for four.
+        if (begin % kScannedALine == 0) Prefetch::fetch(next, 1);
       }
-      largest_ = largest;
+      if (begin < size) append_hot(hot, count, begin, above(map + begin, valid(begin, size), cut));
       return count;
     }
 
@@ -87,6 +70,28 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
    private:
+    static constexpr int kScannedALine = 4 * kLine / sizeof(typename Element<kDtype>::Stored);
+
+    // Which of 32 values are above the cut, of those that are `lanes`.
+    uint32_t above(const typename Element<kDtype>::Stored* values, uint32_t lanes,
+                   typename Element<kDtype>::Cut cut) {
+      if constexpr (kDtype == Dtype::f32) {
+        const __m512 level = _mm512_set1_ps(cut);
+        const __mmask16 low_lanes = static_cast<__mmask16>(lanes), high_lanes = static_cast<__mmask16>(lanes >> 16);
+        const __m512 low = _mm512_maskz_loadu_ps(low_lanes, values);
+        const __m512 high = _mm512_maskz_loadu_ps(high_lanes, values + 16);
+        largest_ = larger_magnitude(larger_magnitude(largest_, low), high);
+        return _mm512_kunpackw(_mm512_mask_cmp_ps_mask(high_lanes, high, level, _CMP_GT_OQ),
+                               _mm512_mask_cmp_ps_mask(low_lanes, low, level, _CMP_GT_OQ));
+      } else {
+        const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
+        const __m512i v = _mm512_maskz_loadu_epi16(lanes, values);
+        const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
+        largest_ = _mm512_max_epi16(largest_, _mm512_and_si512(v, magnitude));
+        return _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
+      }
+    }
+
     __m512i largest_ = _mm512_setzero_si512();
   };
 

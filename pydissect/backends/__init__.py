@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -140,7 +141,7 @@ class Backend(Protocol):
 
 
 def _load(module: str) -> Callable[[], Backend]:
-    return lambda: importlib.import_module(f".{module}", __package__).BACKEND
+    return cache(lambda: importlib.import_module(f".{module}", __package__).BACKEND)
 
 
 # Best first: "auto" takes the first that works on the device.
