@@ -31,7 +31,7 @@ def as_tensor(array: Any, name: str) -> Tensor:
     if isinstance(array, Tensor):
         if array.layout != torch.strided:
             raise InputError(f"{name}: expected a dense tensor, found layout {array.layout}")
-        return array.detach()
+        return array.detach() if array.requires_grad else array
     try:
         if isinstance(array, np.ndarray | np.generic):
             view = np.asarray(array, dtype=array.dtype.newbyteorder("="))

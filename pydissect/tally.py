@@ -9,7 +9,7 @@ from torch import Tensor
 from . import _cpu
 from .acts import as_acts
 from .arrays import as_tensor
-from .backends import CountArguments, Sums, choose_backend
+from .backends import Backend, CountArguments, Sums, choose_backend
 from .categories import Categories, as_categories
 from .counts import Counts
 from .errors import InputError
@@ -71,8 +71,9 @@ def check_batch(acts: Tensor, masks: PackedMasks) -> None:
     Raises:
         InputError: they are not.
     """
-    if len(masks) != len(acts):
-        raise InputError(f"masks: expected those of {len(acts)} images, one for each of acts, found {len(masks)}")
+    images = acts.shape[0]
+    if len(masks) != images:
+        raise InputError(f"masks: expected those of {images} images, one for each of acts, found {len(masks)}")
     if masks.device != acts.device:
         raise InputError(f"masks: expected device {acts.device}, that of acts, found {masks.device}")
 
@@ -112,6 +113,7 @@ class Tally:
         self.grid = check_grid(grid)
         self._nonfinite_off = check_policy(nonfinite)
         self._backend = backend
+        self._chosen: Backend | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -157,13 +159,15 @@ class Tally:
     def _count(self, acts: Tensor, packed: PackedMasks) -> None:
         sums = self._sums or self._zeros()
         arguments = CountArguments(acts, packed, self.threshold, self.grid, self._nonfinite_off)
-        place = choose_backend(self._backend, acts.device).count(arguments, sums)
+        if self._chosen is None:
+            self._chosen = choose_backend(self._backend, acts.device)
+        place = self._chosen.count(arguments, sums)
         if not self._nonfinite_off:
             self._nonfinite.note(place, self._images, acts.shape[1])
             if acts.device.type == "cpu":
                 self._nonfinite.check()
         self._sums = sums
-        self._images += len(acts)
+        self._images += acts.shape[0]
 
     def _zeros(self) -> Sums:
         assert self.categories is not None
@@ -264,6 +268,7 @@ class Tally:
     def to(self, device: str | torch.device) -> "Tally":
         """Moves thresholds and counters to a device; returns itself."""
         self.threshold = self.threshold.to(device)
+        self._chosen = None
         if self._sums is not None:
             self._sums = Sums(**{name: tensor.to(device) for name, tensor in vars(self._sums).items()})
         return self
