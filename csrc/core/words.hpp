@@ -33,20 +33,28 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
       live_rows[y / 64] |= uint64_t{1} << y % 64;
     }
   };
-  for (int i = 0; i < hot_count; ++i) {
-    for (uint32_t bits = static_cast<uint32_t>(hot[i]); bits; bits &= bits - 1) {
-      Prefetch::fetch(next, 1);
-      const uint64_t place = (hot[i] >> 32) + __builtin_ctz(bits);
-      const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
-      const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
-      for (int j = 0; j < masks; ++j) {
-        const uint64_t readers = geometry.readers[x * masks + j];
-        marks[y * masks + j] |= readers;
-        marks[above * masks + j] |= readers;
-      }
-      set_live(y);
-      set_live(above);
+  // One loop over the bits of all entries: how many each has is nothing that a processor could foresee.
+  int values = 0;
+  for (int i = 0; i < hot_count; ++i) values += __builtin_popcount(static_cast<uint32_t>(hot[i]));
+  uint64_t first = hot[0] >> 32;
+  uint32_t bits = static_cast<uint32_t>(hot[0]);
+  for (; values; --values) {
+    Prefetch::fetch(next, 1);
+    const uint64_t place = first + __builtin_ctz(bits);
+    bits &= bits - 1;
+    const bool done = bits == 0;
+    hot += done;
+    first = *hot >> 32;
+    bits = done ? static_cast<uint32_t>(*hot) : bits;
+    const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
+    const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
+    for (int j = 0; j < masks; ++j) {
+      const uint64_t readers = geometry.readers[x * masks + j];
+      marks[y * masks + j] |= readers;
+      marks[above * masks + j] |= readers;
     }
+    set_live(y);
+    set_live(above);
   }
   prefetch.next = next;
   int64_t count = 0;
