@@ -298,7 +298,7 @@ class PackedMasks:
     @property
     def num_concepts(self) -> int:
         """``C``."""
-        return len(self.categories.of_concept)
+        return self.categories.of_concept.shape[0]
 
     @property
     def device(self) -> torch.device:

@@ -53,7 +53,6 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       // Whole, without the masks that the last ones take.
       for (; begin + 32 <= size; begin += 32) {
         append_hot(hot, count, begin, above(map + begin, ~0u, cut));
-        // A line for four.
         if (begin % kScannedALine == 0) Prefetch::fetch(next, 1);
       }
       if (begin < size) append_hot(hot, count, begin, above(map + begin, valid(begin, size), cut));
@@ -70,6 +69,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
    private:
+    // Values that are scanned while a line is fetched: four lines of them.
     static constexpr int kScannedALine = 4 * kLine / sizeof(typename Element<kDtype>::Stored);
 
     // Which of 32 values are above the cut, of those that are `lanes`.
@@ -81,6 +81,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
         const __m512 low = _mm512_maskz_loadu_ps(low_lanes, values);
         const __m512 high = _mm512_maskz_loadu_ps(high_lanes, values + 16);
         largest_ = larger_magnitude(larger_magnitude(largest_, low), high);
+        // Joined in a mask register: two of them to go through general ones would take as long as comparing.
         return _mm512_kunpackw(_mm512_mask_cmp_ps_mask(high_lanes, high, level, _CMP_GT_OQ),
                                _mm512_mask_cmp_ps_mask(low_lanes, low, level, _CMP_GT_OQ));
       } else {

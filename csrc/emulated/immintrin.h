@@ -81,6 +81,7 @@ static inline void store(void* target, uint64_t mask, Vector value) {
 // What SIMDe lacks. An intrinsic that is missing here as well does not compile without -mavx512*.
 #define _mm512_mask_cmp_ps_mask(mask, a, b, predicate) \
   static_cast<__mmask16>((mask) & _mm512_cmp_ps_mask(a, b, predicate))
+#define _mm512_kunpackw(high, low) static_cast<__mmask32>(static_cast<uint32_t>(high) << 16 | (low))
 #define _mm512_mask_cmpgt_epi16_mask(mask, a, b) static_cast<__mmask32>((mask) & _mm512_cmpgt_epi16_mask(a, b))
 #define _mm512_cmpeq_epi16_mask(a, b) \
   static_cast<__mmask32>(~(_mm512_cmpgt_epi16_mask(a, b) | _mm512_cmpgt_epi16_mask(b, a)))

@@ -61,7 +61,7 @@ class CpuBackend:
             ),
             geometry=_geometry(arguments.grid, (acts.shape[2], acts.shape[3]), masks.size),
             thresholds=arguments.threshold.data_ptr(),
-            levels=len(arguments.threshold),
+            levels=arguments.threshold.shape[0],
             nonfinite_off=arguments.nonfinite_off,
             threads=torch.get_num_threads(),
             level_cap=level_cap(),
