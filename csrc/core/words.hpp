@@ -33,7 +33,8 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
       live_rows[y / 64] |= uint64_t{1} << y % 64;
     }
   };
-  // One loop over the bits of all entries: how many each has is nothing that a processor could foresee.
+  // One loop over the bits of all entries, for how many each has is nothing that a processor could foresee. After the
+  // last one it reads an entry more, which there is room for.
   int values = 0;
   for (int i = 0; i < hot_count; ++i) values += __builtin_popcount(static_cast<uint32_t>(hot[i]));
   uint64_t first = hot[0] >> 32;
