@@ -191,12 +191,12 @@ def alive(pid: int) -> bool:
 
 
 def is_worker(pid: int) -> bool:
-    """Whether a process runs tasks, by its command line."""
+    """Whether a process runs tasks, by its command line. Ray's agents do not, and take the cluster with them."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return False
-    return "spawn_main" in command or command.startswith("ray::")
+    return "spawn_main" in command or (command.startswith("ray::") and "Agent" not in command)
 
 
 def tables(out: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,8 @@ from pydissect.scans import folder as folder_module
 from pydissect.scans import query, read_status
 from pydissect.scans.checkpoints import Checkpoint, find_checkpoints
 from pydissect.scans.driver import ScanReport, drive
-from pydissect.scans.folder import ScanFolder
+from pydissect.scans.folder import Failure, ScanFolder
+from pydissect.scans.ray_engine import RayEngine
 from pydissect.scans.results import layer_table, read_facts, write_result
 from pydissect.scans.settings import Settings
 from pydissect.scans.task import Outcome, Task, run_task
@@ -412,6 +414,45 @@ def test_what_passes_at_the_second_try_is_no_failure(bench: Bench):
     report, _ = bench.scan(before=vanish_once)
     assert hidden.read_bytes() == content
     assert (len(tries), report.made, report.failures) == (2, 5, ())
+
+
+def test_a_result_whose_worker_dies_before_it_says_so_is_a_result(bench: Bench):
+    tasks: list[Task] = []
+
+    class Silenced(InlineEngine):
+        def wait(self, timeout: float) -> list[tuple[Task, Outcome]]:
+            return [(task, Outcome("its worker died")) for task, _outcome in super().wait(timeout)]
+
+    folder = ScanFolder(bench.out)
+    report = drive(folder, Broden(bench.data.folder), bench.find, SETTINGS, lambda: Silenced(tasks, lambda task: None))
+    assert (report.made, report.failures) == (5, ())
+    assert len(tasks) == len(folder.done()) == 5
+    assert not folder.failures()
+
+
+def test_a_failure_is_forgotten_once_the_result_is_there(bench: Bench):
+    bench.scan()
+    folder = ScanFolder(bench.out)
+    key = min(folder.done())
+    folder.record_failure(Failure(key, "runs/a/step-0.safetensors", "its worker died", 2, ""))
+    _, done = bench.scan()
+    assert not done
+    assert not folder.failures()
+
+
+def test_a_cluster_that_dies_is_no_failure_of_what_it_ran():
+    class Died(Exception):
+        pass
+
+    ray = MagicMock()
+    ray.is_initialized.return_value = True
+    ray.exceptions.RayError = ray.exceptions.LocalRayletDiedError = Died
+    ray.get.side_effect = Died("the local raylet died")
+    engine = RayEngine(ray, None, "cpu", 1)
+    engine.submit(MagicMock())
+    ray.wait.side_effect = lambda references, timeout: (references, [])
+    with pytest.raises(RuntimeError, match=r"Ray on this machine has died .*run the command again"):
+        engine.wait(0.0)
 
 
 def test_a_checkpoint_that_changes_under_way_is_not_taken_for_what_was_hashed(bench: Bench):

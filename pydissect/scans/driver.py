@@ -292,6 +292,8 @@ class _Driver:
                 assert entry.key is not None
                 # One that failed before is tried once more if it is listed again, hence if it has changed.
                 if self._plan.is_done(entry) or entry.key in self._begun:
+                    if entry.key in self._failures_before and self._plan.is_done(entry):
+                        self._folder.forget_failure(entry.key)
                     self._settled += 1
                     continue
                 self._begun.add(entry.key)
@@ -308,7 +310,9 @@ class _Driver:
         self._attempts[task.name] += 1
         if task.key in self._failed:
             return  # for another of its shards
-        if not outcome.error:
+        # Its worker may have died after it had written the result, and before it could say so.
+        is_made = task.shard is None and task.key not in self._plan.done and self._folder.result_file(task.key).exists()
+        if not outcome.error or is_made:
             if task.shard is not None:
                 self._steps.end_shard(task)
                 return

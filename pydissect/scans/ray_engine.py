@@ -57,7 +57,11 @@ class RayEngine:
         self._running[self._run.remote(task.placed(self._device, self._threads))] = task
 
     def wait(self, timeout: float) -> list[tuple[Task, Outcome]]:
-        """The tasks that have ended since the last call; waits for one up to ``timeout`` seconds."""
+        """The tasks that have ended since the last call; waits for one up to ``timeout`` seconds.
+
+        Raises:
+            RuntimeError: Ray itself has died on this machine.
+        """
         ready, _ = self._ray.wait(list(self._running), timeout=timeout)
         return [(self._running.pop(reference), self._outcome(reference)) for reference in ready]
 
@@ -71,6 +75,12 @@ class RayEngine:
     def _outcome(self, reference: Any) -> Outcome:
         try:
             outcome: Outcome = self._ray.get(reference)
+        except self._ray.exceptions.LocalRayletDiedError:
+            # All that follows would fail as well, whatever the checkpoint.
+            raise RuntimeError(
+                "Ray on this machine has died (its logs are in /tmp/ray/session_latest/logs); run the command again: "
+                "what is done stays done"
+            ) from None
         except self._ray.exceptions.RayError as error:
             return Outcome(one_line(error))
         return outcome
