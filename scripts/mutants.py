@@ -49,7 +49,9 @@ def build(name: str, root: Path) -> tuple[list[str], dict[str, str]]:
             python, variables = [sys.executable], dict(os.environ)
     except subprocess.CalledProcessError:
         raise CannotTell("does not compile") from None
-    return [*python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"], {
+    # A sanitizer ends the process, and with it all that pytest would have captured.
+    capture = ["--capture=no"] if name == "sanitized" else []
+    return [*python, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *capture], {
         **variables,
         "HYPOTHESIS_PROFILE": "unshrunk",
     }
