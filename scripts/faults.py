@@ -826,7 +826,7 @@ FAULTS = [
         "geometry.words);",
         NAMED_CASES,
         build="sanitized",
-        says="AddressSanitizer: use-after-poison",
+        says="ERROR: AddressSanitizer",
     ),
     Fault(
         "shift-by-64",
