@@ -291,9 +291,10 @@ class _Driver:
             if entry is not None:
                 assert entry.key is not None
                 # One that failed before is tried once more if it is listed again, hence if it has changed.
-                if self._plan.is_done(entry) or entry.key in self._begun:
-                    if entry.key in self._failures_before and self._plan.is_done(entry):
-                        self._folder.forget_failure(entry.key)
+                is_done = self._plan.is_done(entry)
+                if is_done and entry.key in self._failures_before:
+                    self._folder.forget_failure(entry.key)
+                if is_done or entry.key in self._begun:
                     self._settled += 1
                     continue
                 self._begun.add(entry.key)
