@@ -26,9 +26,8 @@ struct Workspace {
   float* finite;          // [h * w]
   Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
   Scan* scans;            // [units scanned together]
-  uint64_t* marks;        // [h, word_masks] zero between two maps
-  uint64_t* live_rows;    // [h / 64 + 1] likewise
-  Item* items;            // [h * words + kAppendSlack]
+  Marks marks;
+  Item* items;            // [pair_count * words + kAppendSlack]
   uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side, and a row more
   uint8_t* full;          // [places] a mask that is full
   uint8_t* empty;         // [places] and one that is empty
@@ -113,8 +112,8 @@ void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, 
                const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
-  const int64_t items =
-      find_items<Isa>(hot, hot_count, geometry, workspace.marks, workspace.live_rows, workspace.items, prefetch);
+  const int64_t items = find_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.marks, workspace.items,
+                                        prefetch);
   const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
        workspace.found_counts, prefetch);
@@ -176,10 +175,7 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     } else if (hot_count == 0) {
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
-      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
-    } else if (kOrder == Order::units && task.geometry.narrow) {
-      const ColumnMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      count_map<Isa>(task, RowMap<Isa, kDtype>{values, w}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
       count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);

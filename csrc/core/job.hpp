@@ -8,6 +8,7 @@ namespace pydissect {
 constexpr int kWord = 8;        // pixels a word: a byte of a bitmap
 constexpr int kMaskBlock = 32;  // masks counted side by side
 constexpr int kRowPair = 2;     // pixel rows whose words are found and counted together
+constexpr int kReaders = 8;     // pairs of them that are looked at side by side
 
 // Activation maps [N, U, h, w]; strides in elements, of any sign and order.
 struct Acts {
@@ -34,24 +35,30 @@ struct Masks {
   int64_t concepts, categories;
 };
 
-// A source row, the next, and the pixel rows between the two. Most source rows are given as many,
-// so that loops over them end where the processor expects it: those that are none have the fraction
-// NaN, and so no pixel above any threshold.
-struct SourceRow {
-  int64_t top, bottom;     // places of their first values in a contiguous map; the last row's next is itself
-  int64_t word;            // place of the first pixel row in a bitmap
-  const float* fractions;  // [pixel_rows + kRowPair - 1]
-  int32_t pixel_rows;
+// A pair of pixel rows between a source row and the next. The last row of a source row that has an odd number of them
+// is paired with one that is none: its fraction is NaN, so that no pixel of it lies above any threshold.
+struct RowPair {
+  int64_t top, bottom;  // places of the source rows' first values in a contiguous map; the last row's next is itself
+  int64_t word;         // place of the first pixel row's first word in a bitmap
+  int64_t row;          // the upper source row
+  float fractions[kRowPair];
+};
+
+// Pairs of pixel rows that read a source row, one after the other. Those that are none have the fraction NaN.
+struct RowReaders {
+  float fractions[kRowPair][kReaders];
+  int32_t above[kReaders];  // all bits set: the pair lies between the row above and this one; none: below this one
+  int64_t first;            // number of the first pair
+  int64_t padding[3];       // to two cache lines
 };
 
 // What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.
 struct Word {
-  int32_t left[kWord];     // source column of each pixel, less `first`
-  int32_t right[kWord];    // its right neighbour's, less `first`
-  float fraction[kWord];   // between these
-  int32_t first;           // first source column
-  int32_t columns;         // source columns from there to the last
-  int32_t padding[6];      // to two cache lines
+  int32_t left[kRowPair * kWord];   // source column of each pixel, less `first`; again, plus kWord, for a second row
+  int32_t right[kRowPair * kWord];  // its right neighbour's
+  float fraction[kWord];            // between these
+  int32_t first;                    // first source column
+  int32_t padding[7];               // to three cache lines
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.
@@ -61,10 +68,14 @@ struct Geometry {
   int row_bytes;   // words a row of a bitmap, which may end in some without
   int word_masks;  // 64-bit masks that hold a bit for every word of a row
   bool narrow;     // all that a word reads of a source row lies in the eight columns from its first
-  uint64_t w_reciprocal;       // place / w = place * w_reciprocal / 2^63
-  const SourceRow* rows;       // [h]
-  const Word* columns;         // [words]
-  const uint64_t* readers;     // [w, word_masks]: the words that read a source column
+  int word_bits;   // of an Item that number a word
+  int reader_groups;                // RowReaders a source row
+  int64_t pair_count;
+  uint64_t w_reciprocal;            // place / w = place * w_reciprocal / 2^63
+  const RowPair* pairs;             // [pair_count]
+  const Word* columns;              // [words]
+  const RowReaders* row_readers;    // [h, reader_groups]
+  const uint64_t* column_readers;   // [w, word_masks]: the words that read a source column
 };
 
 // Sums; the kernels add to them.

@@ -79,51 +79,43 @@ struct Prefetch {
   }
 };
 
+// Eight source columns, interpolated between two source rows. A word's pixels pick theirs.
+template <class Isa>
+struct Columns {
+  using Lanes = typename Isa::Lanes;
+  Lerp<Lanes> columns;
+  const Word& word;
+
+  // Between each pixel's two columns on a pixel row.
+  __attribute__((always_inline)) Lerp<Lanes> at(Lanes ty) const {
+    const Lanes row = columns.at(ty);
+    return {Isa::pick(row, word.left), Isa::pick(row, word.right)};
+  }
+};
+
 // The corners of the source cells of a word's pixels, one pixel a lane; top and bottom ones interpolated.
 template <class Isa>
-struct Sides {
-  Lerp<typename Isa::Lanes> left, right;
+struct Corners {
+  using Lanes = typename Isa::Lanes;
+  Lerp<Lanes> left, right;
 
-  // Of windows of eight source columns, from which each pixel picks its two.
-  template <class Window>
-  static __attribute__((always_inline)) Sides picked(Window top, Window bottom, const Word& word) {
-    return {{Isa::pick(top, word.left), Isa::pick(bottom, word.left)},
-            {Isa::pick(top, word.right), Isa::pick(bottom, word.right)}};
-  }
-
-  // Between the two on a pixel row.
-  __attribute__((always_inline)) Lerp<typename Isa::Lanes> at(typename Isa::Lanes ty) const {
-    return {left.at(ty), right.at(ty)};
-  }
+  __attribute__((always_inline)) Lerp<Lanes> at(Lanes ty) const { return {left.at(ty), right.at(ty)}; }
 };
 
 // A contiguous map whose words read no more than eight columns, with eight readable values from each of its own on.
 template <class Isa, Dtype kDtype>
 struct RowMap {
   const typename Element<kDtype>::Stored* values;
+  int64_t w;
 
-  __attribute__((always_inline)) Sides<Isa> sides(const Geometry&, const SourceRow& row, int,
-                                                  const Word& word) const {
-    return Sides<Isa>::picked(Isa::template window<kDtype>(values + row.top + word.first),
-                              Isa::template window<kDtype>(values + row.bottom + word.first), word);
-  }
-};
-
-// A map of any strides whose words read no more than eight columns.
-template <class Isa, Dtype kDtype>
-struct ColumnMap {
-  const typename Element<kDtype>::Stored* values;
-  int64_t stride_y, stride_x;
-
-  typename Isa::Window window(int64_t y, const Word& word) const {
-    const auto* row = values + y * stride_y + word.first * stride_x;
-    float columns[8] = {};
-    for (int i = 0; i < word.columns; ++i) columns[i] = Element<kDtype>::decode(row[i * stride_x]);
-    return Isa::template window<Dtype::f32>(columns);
+  __attribute__((always_inline)) float at(int64_t y, int64_t x) const {
+    return Isa::template decode<kDtype>(values[y * w + x]);
   }
 
-  Sides<Isa> sides(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
-    return Sides<Isa>::picked(window(y, word), window(std::min(y + 1, geometry.h - 1), word), word);
+  __attribute__((always_inline)) Columns<Isa> cells(const Geometry&, const RowPair& pair, const Word& word) const {
+    return {{Isa::template window<kDtype>(values + pair.top + word.first),
+             Isa::template window<kDtype>(values + pair.bottom + word.first)},
+            word};
   }
 };
 
@@ -133,9 +125,11 @@ struct StridedMap {
   const typename Element<kDtype>::Stored* values;
   int64_t stride_y, stride_x;
 
-  Sides<Isa> sides(const Geometry& geometry, const SourceRow&, int y, const Word& word) const {
-    const auto* top = values + y * stride_y + word.first * stride_x;
-    const auto* bottom = values + std::min(y + 1, geometry.h - 1) * stride_y + word.first * stride_x;
+  float at(int64_t y, int64_t x) const { return Element<kDtype>::decode(values[y * stride_y + x * stride_x]); }
+
+  Corners<Isa> cells(const Geometry& geometry, const RowPair& pair, const Word& word) const {
+    const auto* top = values + pair.row * stride_y + word.first * stride_x;
+    const auto* bottom = values + std::min<int64_t>(pair.row + 1, geometry.h - 1) * stride_y + word.first * stride_x;
     float lanes[4][kWord];
     for (int i = 0; i < kWord; ++i) {
       const int64_t left = word.left[i] * stride_x, right = word.right[i] * stride_x;

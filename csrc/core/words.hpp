@@ -1,46 +1,50 @@
 // The second and third stages, for one map: which words may have a pixel above a threshold, and which pixels those are.
 #pragma once
 
-#include <type_traits>
+#include <utility>
 
 #include "maps.hpp"
 
 namespace pydissect {
 
-// A word of the pixel rows between two source rows: the upper one's number above, the word's below 32 bits.
-using Item = uint64_t;
+// A word of a pair of pixel rows: the pair's number above `word_bits`, the word's below.
+using Item = uint32_t;
 
 // A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
 // in the lowest byte, the lower one's in the next. In the last word of a row these may be more than it has; no mask
 // has any there.
 using Found = uint64_t;
 
-constexpr int kAppendSlack = 8;  // entries beyond a list's end that appending to it may write
+constexpr int kAppendSlack = 16;  // entries beyond a list's end that appending to it may write
+constexpr int kSmallPairs = 64;   // pairs of pixel rows, and
+constexpr int kSmallWords = 16;   // words a row, of which Isa::Marks holds a bit for each
 
-// Lists the words between two source rows of which a value that the word reads is hot, and no
-// others: these cannot have a pixel. Returns how many. `marks` [h, word_masks] and `live_rows`
-// [h / 64 + 1] are zero, and left so.
-template <class Isa, bool kSmall>
-int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
-                   Item* items, Prefetch& prefetch) {
-  const char* next = prefetch.next;
-  const int masks = kSmall ? 1 : geometry.word_masks;
-  uint64_t live = 0;  // if kSmall, live_rows[0]
-  const auto set_live = [&](int64_t y) {
-    if constexpr (kSmall) {
-      live |= uint64_t{1} << y;
-    } else {
-      live_rows[y / 64] |= uint64_t{1} << y % 64;
-    }
-  };
-  // One loop over the bits of all entries, for how many each has is nothing that a processor could foresee. After the
-  // last one it reads an entry more, which there is room for.
+// One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
+struct Marks {
+  uint64_t* words;       // [pair_count, word_masks]
+  uint64_t* live_pairs;  // [pair_count / 64 + 1]
+};
+
+// Which pairs of pixel rows reach above a threshold at a source column, where it has values of neighbouring source
+// rows: interpolation along a pixel row never exceeds the larger end. A bit for each of the readers.
+template <class Isa, class Map>
+__attribute__((always_inline)) inline uint32_t pairs_above(const Map& map, const Geometry& geometry,
+                                                           const RowReaders& readers, int64_t y, int64_t x,
+                                                           float threshold) {
+  return Isa::pairs_above(readers, map.at(std::max<int64_t>(y - 1, 0), x), map.at(y, x),
+                          map.at(std::min<int64_t>(y + 1, geometry.h - 1), x), threshold);
+}
+
+// Calls visit(y, x) for every hot value, in one loop over the bits of all entries, for how many each has is nothing that
+// a processor could foresee. After the last one it reads an entry more, which there is room for.
+template <class Visit>
+__attribute__((always_inline)) inline void visit_hot(const Hot* hot, int hot_count, const Geometry& geometry,
+                                                     Visit visit) {
   int values = 0;
   for (int i = 0; i < hot_count; ++i) values += __builtin_popcount(static_cast<uint32_t>(hot[i]));
   uint64_t first = hot[0] >> 32;
   uint32_t bits = static_cast<uint32_t>(hot[0]);
   for (; values; --values) {
-    Prefetch::fetch(next, 1);
     const uint64_t place = first + __builtin_ctz(bits);
     bits &= bits - 1;
     const bool done = bits == 0;
@@ -48,43 +52,78 @@ int64_t list_items(const Hot* hot, int hot_count, const Geometry& geometry, uint
     first = *hot >> 32;
     bits = done ? static_cast<uint32_t>(*hot) : bits;
     const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
-    const int64_t x = static_cast<int64_t>(place) - y * geometry.w, above = y - (y > 0);
-    for (int j = 0; j < masks; ++j) {
-      const uint64_t readers = geometry.readers[x * masks + j];
-      marks[y * masks + j] |= readers;
-      marks[above * masks + j] |= readers;
-    }
-    set_live(y);
-    set_live(above);
+    visit(y, static_cast<int64_t>(place) - y * geometry.w);
   }
+}
+
+// Lists the words of pairs of pixel rows that read a source column where one of the two reaches above the threshold,
+// and no others: these cannot have a pixel. Returns how many. Of a geometry that Isa::Marks holds.
+template <class Isa, class Map>
+int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geometry& geometry, float threshold,
+                       Item* items, Prefetch& prefetch) {
+  const char* next = prefetch.next;
+  typename Isa::Marks marks;
+  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
+    Prefetch::fetch(next, 1);
+    const RowReaders* readers = geometry.row_readers + y * geometry.reader_groups;
+    uint64_t pairs = 0;
+    for (int i = 0; i < geometry.reader_groups; ++i) {
+      pairs |= static_cast<uint64_t>(pairs_above<Isa>(map, geometry, readers[i], y, x, threshold)) << readers[i].first;
+    }
+    marks.add(pairs, static_cast<uint16_t>(geometry.column_readers[x]));
+  });
+  prefetch.next = next;
+  uint16_t words[kSmallPairs];
+  int64_t count = 0;
+  for (uint64_t live = marks.store(words); live; live &= live - 1) {
+    const int pair = __builtin_ctzll(live);
+    Isa::append_items(items + count, static_cast<Item>(pair) << geometry.word_bits, words[pair]);
+    count += __builtin_popcount(words[pair]);
+  }
+  return count;
+}
+
+// The same for a geometry of any size.
+template <class Isa, class Map>
+int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geometry& geometry, float threshold,
+                        const Marks& marks, Item* items, Prefetch& prefetch) {
+  const char* next = prefetch.next;
+  const int masks = geometry.word_masks;
+  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) {
+    Prefetch::fetch(next, 1);
+    for (int i = 0; i < geometry.reader_groups; ++i) {
+      const RowReaders& readers = geometry.row_readers[y * geometry.reader_groups + i];
+      for (uint32_t pairs = pairs_above<Isa>(map, geometry, readers, y, x, threshold); pairs; pairs &= pairs - 1) {
+        const int64_t pair = readers.first + __builtin_ctz(pairs);
+        marks.live_pairs[pair / 64] |= uint64_t{1} << pair % 64;
+        for (int j = 0; j < masks; ++j) marks.words[pair * masks + j] |= geometry.column_readers[x * masks + j];
+      }
+    }
+  });
   prefetch.next = next;
   int64_t count = 0;
-  for (int chunk = 0; chunk < geometry.h; chunk += 64) {
-    if constexpr (!kSmall) {
-      live = live_rows[chunk / 64];
-      live_rows[chunk / 64] = 0;
-    }
-    for (; live; live &= live - 1) {
-      const int64_t y = chunk + __builtin_ctzll(live);
-      const bool has_pixels = geometry.rows[y].pixel_rows > 0;
-      for (int word = 0; word < geometry.words; word += 8) {
-        const uint64_t mask = marks[y * masks + word / 64];
-        const uint32_t touched = has_pixels ? mask >> word % 64 & 0xff : 0;
-        Isa::append_items(items + count, static_cast<Item>(y) << 32 | word, touched);
+  for (int64_t chunk = 0; chunk * 64 < geometry.pair_count; ++chunk) {
+    for (uint64_t live = std::exchange(marks.live_pairs[chunk], 0); live; live &= live - 1) {
+      const int64_t pair = chunk * 64 + __builtin_ctzll(live);
+      for (int word = 0; word < geometry.words; word += kSmallWords) {
+        uint64_t& mask = marks.words[pair * masks + word / 64];
+        const uint32_t touched = mask >> word % 64 & 0xffff;
+        Isa::append_items(items + count, static_cast<Item>(pair << geometry.word_bits | word), touched);
         count += __builtin_popcount(touched);
       }
-      for (int j = 0; j < masks; ++j) marks[y * masks + j] = 0;
+      for (int j = 0; j < masks; ++j) marks.words[pair * masks + j] = 0;
     }
   }
   return count;
 }
 
-template <class Isa>
-int64_t find_items(const Hot* hot, int hot_count, const Geometry& geometry, uint64_t* marks, uint64_t* live_rows,
-                   Item* items, Prefetch& prefetch) {
-  const bool small = geometry.h <= 64 && geometry.word_masks == 1;
-  const auto list = small ? list_items<Isa, true> : list_items<Isa, false>;
-  return list(hot, hot_count, geometry, marks, live_rows, items, prefetch);
+template <class Isa, class Map>
+int64_t find_items(const Map& map, const Hot* hot, int hot_count, const Geometry& geometry, float threshold,
+                   const Marks& marks, Item* items, Prefetch& prefetch) {
+  if (geometry.pair_count <= kSmallPairs && geometry.words <= kSmallWords) {
+    return list_few_items<Isa>(map, hot, hot_count, geometry, threshold, items, prefetch);
+  }
+  return list_many_items<Isa>(map, hot, hot_count, geometry, threshold, marks, items, prefetch);
 }
 
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
@@ -94,44 +133,34 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
                 const float* thresholds, int64_t threshold_stride, int levels, int64_t places, Found* found,
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
+  constexpr int kRegisters = kRowPair / Isa::kRows;
   const char* next = prefetch.next;
   const int64_t lines = prefetch.lines;
-  const Found row_step = static_cast<Found>(geometry.row_bytes) << 32;
+  const Item word_mask = (Item{1} << geometry.word_bits) - 1;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
   for (int64_t i = 0; i < item_count; ++i) {
-    const int y = static_cast<int>(items[i] >> 32), number = static_cast<int>(items[i] & 0xffffffffu);
-    const Word& word = geometry.columns[number];
     Prefetch::fetch(next, lines);
-    const SourceRow& source = geometry.rows[y];
-    const Sides<Isa> sides = map.sides(geometry, source, y, word);
+    const RowPair& pair = geometry.pairs[items[i] >> geometry.word_bits];
+    const Item number = items[i] & word_mask;
+    const Word& word = geometry.columns[number];
+    const auto cells = map.cells(geometry, pair, word);
     const Lanes tx = Isa::load_word(word.fraction);
-    Found place = static_cast<Found>(source.word + number) << 32;
-    const float* fractions = source.fractions;
-    // Lists the words of as many registers' pixel rows, if one has pixels; without a branch.
-    const auto find_in = [&](auto registers) __attribute__((always_inline)) {
-      constexpr int kCount = decltype(registers)::value;
-      Lanes values[kCount];
-      for (int j = 0; j < kCount; ++j) values[j] = sides.at(Isa::load_rows(fractions + j * Isa::kRows)).at(tx);
-      const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
-        const uint32_t above = Isa::template above<kCount>(values, level);
-        list[count] = place | above;
-        count += above != 0;
-      };
-      if constexpr (kOneLevel) {
-        append(found, first_count, threshold);
-      } else {
-        for (int level = 0; level < levels; ++level) {
-          append(found + level * (places + kAppendSlack), found_counts[level], thresholds[level * threshold_stride]);
-        }
-      }
+    Lanes values[kRegisters];
+    for (int j = 0; j < kRegisters; ++j) values[j] = cells.at(Isa::load_rows(pair.fractions + j * Isa::kRows)).at(tx);
+    const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
+      const uint32_t above = Isa::above(values, level);
+      list[count] = static_cast<Found>(pair.word + number) << 32 | above;
+      count += above != 0;
     };
-    int rows = source.pixel_rows;
-    for (; rows >= kRowPair; rows -= kRowPair, fractions += kRowPair, place += kRowPair * row_step) {
-      find_in(std::integral_constant<int, kRowPair / Isa::kRows>());
+    if constexpr (kOneLevel) {
+      append(found, first_count, threshold);
+    } else {
+      for (int level = 0; level < levels; ++level) {
+        append(found + level * (places + kAppendSlack), found_counts[level], thresholds[level * threshold_stride]);
+      }
     }
-    if (rows > 0) find_in(std::integral_constant<int, 1>());
   }
   if constexpr (kOneLevel) found_counts[0] = first_count;
   prefetch.next = next;

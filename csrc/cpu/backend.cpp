@@ -25,15 +25,15 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   thread_local Workspace workspace;
   const Geometry& geometry = task.geometry;
   const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w, places = places_of(geometry);
-  const int64_t blocks = max_bitmaps / kMaskBlock + 1, marks = static_cast<int64_t>(geometry.h) * geometry.word_masks;
-  const int64_t live_rows = geometry.h / 64 + 1;
+  const int64_t blocks = max_bitmaps / kMaskBlock + 1;
+  const int64_t marked_words = geometry.pair_count * geometry.word_masks, live_pairs = geometry.pair_count / 64 + 1;
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
   arena.reserve(&workspace.hot, units_together(task.acts) * hot_capacity(size));
   arena.reserve(&workspace.scans, units_together(task.acts));
-  arena.reserve(&workspace.marks, marks);
-  arena.reserve(&workspace.live_rows, live_rows);
-  arena.reserve(&workspace.items, static_cast<int64_t>(geometry.h) * geometry.words + kAppendSlack);
+  arena.reserve(&workspace.marks.words, marked_words);
+  arena.reserve(&workspace.marks.live_pairs, live_pairs);
+  arena.reserve(&workspace.items, geometry.pair_count * geometry.words + kAppendSlack);
   arena.reserve(&workspace.table, (blocks * places + geometry.row_bytes) * kMaskBlock);
   arena.reserve(&workspace.full, places);
   arena.reserve(&workspace.empty, places);
@@ -41,8 +41,8 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.found_counts, task.levels);
   arena.reserve(&workspace.totals, blocks * kMaskBlock);
   arena.allocate();
-  std::fill_n(workspace.marks, marks, 0);
-  std::fill_n(workspace.live_rows, live_rows, 0);
+  std::fill_n(workspace.marks.words, marked_words, 0);
+  std::fill_n(workspace.marks.live_pairs, live_pairs, 0);
   for (int64_t row = 0; row < geometry.H; ++row) {
     for (int64_t byte = 0; byte < geometry.row_bytes; ++byte) {
       const int64_t pixels = std::clamp<int64_t>(geometry.W - byte * kWord, 0, kWord);

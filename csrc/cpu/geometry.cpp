@@ -5,23 +5,64 @@
 
 namespace pydissect {
 
-GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) {
-  const int row_bytes = (columns.size + 15) / 16 * 2;
-  const int usual = (rows.size + h - 1) / h;
-  std::vector<size_t> begins;
+constexpr float kNoPixels = std::numeric_limits<float>::quiet_NaN();
+
+GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) : view_{} {
+  view_.h = h;
+  view_.w = w;
+  view_.H = rows.size;
+  view_.W = columns.size;
+  view_.words = (columns.size + kWord - 1) / kWord;
+  view_.row_bytes = (columns.size + 15) / 16 * 2;
+  view_.word_masks = (view_.words + 63) / 64;
+  while (view_.words > 1 << view_.word_bits) ++view_.word_bits;
+  view_.w_reciprocal = (uint64_t{1} << 63) / w + 1;
+  pair_rows(rows);
+  group_columns(columns);
+}
+
+void GeometryTables::pair_rows(const AxisTable& rows) {
+  const int h = view_.h;
+  std::vector<int64_t> first_pair;  // of each source row, and of none
   for (int64_t y = 0; y < h; ++y) {
+    first_pair.push_back(static_cast<int64_t>(pairs_.size()));
     const auto [begin, end] = std::equal_range(rows.index, rows.index + rows.size, y);
-    const int count = static_cast<int>(end - begin), padded = count ? std::max(count, usual) : 0;
-    begins.push_back(row_fraction_.size());
-    row_fraction_.insert(row_fraction_.end(), rows.fraction + (begin - rows.index), rows.fraction + (end - rows.index));
-    row_fraction_.resize(begins.back() + padded + kRowPair - 1, std::numeric_limits<float>::quiet_NaN());
-    rows_.push_back({y * w, std::min<int64_t>(y + 1, h - 1) * w, (begin - rows.index) * row_bytes, nullptr, padded});
+    for (const int32_t* row = begin; row < end; row += kRowPair) {
+      const int64_t number = row - rows.index;
+      RowPair pair = {y * view_.w, std::min<int64_t>(y + 1, h - 1) * view_.w, number * view_.row_bytes, y, {}};
+      for (int i = 0; i < kRowPair; ++i) pair.fractions[i] = row + i < end ? rows.fraction[number + i] : kNoPixels;
+      pairs_.push_back(pair);
+    }
   }
-  for (int y = 0; y < h; ++y) rows_[y].fractions = row_fraction_.data() + begins[y];
-  const int words = (columns.size + kWord - 1) / kWord, word_masks = (words + 63) / 64;
-  readers_.assign(static_cast<size_t>(w) * word_masks, 0);
-  bool narrow = true;
-  for (int number = 0; number < words; ++number) {
+  first_pair.push_back(static_cast<int64_t>(pairs_.size()));
+  int64_t most = 0;
+  for (int y = 0; y < h; ++y) most = std::max(most, first_pair[y + 1] - first_pair[std::max(y - 1, 0)]);
+  view_.reader_groups = static_cast<int>((most + kReaders - 1) / kReaders);
+  for (int y = 0; y < h; ++y) {
+    for (int group = 0; group < view_.reader_groups; ++group) {
+      RowReaders readers = {};
+      const int64_t first = first_pair[std::max(y - 1, 0)] + group * kReaders;
+      if (first < first_pair[y + 1]) readers.first = first;
+      for (int i = 0; i < kReaders; ++i) {
+        const bool reads = first + i < first_pair[y + 1];
+        readers.above[i] = reads && pairs_[first + i].row < y ? -1 : 0;
+        for (int j = 0; j < kRowPair; ++j) {
+          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j] : kNoPixels;
+        }
+      }
+      row_readers_.push_back(readers);
+    }
+  }
+  view_.pair_count = static_cast<int64_t>(pairs_.size());
+  view_.pairs = pairs_.data();
+  view_.row_readers = row_readers_.data();
+}
+
+void GeometryTables::group_columns(const AxisTable& columns) {
+  const int w = view_.w, word_masks = view_.word_masks;
+  column_readers_.assign(static_cast<size_t>(w) * word_masks, 0);
+  view_.narrow = true;
+  for (int number = 0; number < view_.words; ++number) {
     const int begin = number * kWord, count = std::min(columns.size - begin, kWord);
     Word word = {};
     word.first = columns.index[begin];
@@ -30,24 +71,17 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
       word.left[i] = left - word.first;
       word.right[i] = right - word.first;
       word.fraction[i] = columns.fraction[begin + i];
-      word.columns = word.right[i] + 1;
-      for (int x = left; x <= right; ++x) readers_[x * word_masks + number / 64] |= uint64_t{1} << number % 64;
+      view_.narrow = view_.narrow && right - word.first < kWord;
+      for (int x = left; x <= right; ++x) column_readers_[x * word_masks + number / 64] |= uint64_t{1} << number % 64;
     }
-    narrow = narrow && word.columns <= 8;
+    for (int i = 0; i < kWord; ++i) {
+      word.left[kWord + i] = word.left[i] + kWord;
+      word.right[kWord + i] = word.right[i] + kWord;
+    }
     columns_.push_back(word);
   }
-  view_.h = h;
-  view_.w = w;
-  view_.H = rows.size;
-  view_.W = columns.size;
-  view_.words = words;
-  view_.row_bytes = row_bytes;
-  view_.word_masks = word_masks;
-  view_.narrow = narrow;
-  view_.w_reciprocal = (uint64_t{1} << 63) / w + 1;
-  view_.rows = rows_.data();
   view_.columns = columns_.data();
-  view_.readers = readers_.data();
+  view_.column_readers = column_readers_.data();
 }
 
 }  // namespace pydissect

@@ -20,10 +20,13 @@ class GeometryTables {
   const Geometry& view() const { return view_; }
 
  private:
-  std::vector<SourceRow> rows_;
-  std::vector<float> row_fraction_;
+  void pair_rows(const AxisTable& rows);
+  void group_columns(const AxisTable& columns);
+
+  std::vector<RowPair> pairs_;
+  std::vector<RowReaders> row_readers_;
   std::vector<Word> columns_;
-  std::vector<uint64_t> readers_;
+  std::vector<uint64_t> column_readers_;
   Geometry view_;
 };
 

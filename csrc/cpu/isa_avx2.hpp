@@ -7,7 +7,6 @@ namespace pydissect {
 
 struct Avx2 : X86<Avx2> {
   using Lanes = __m256;
-  using Window = __m256;
   static constexpr int kRows = 1;
 
   static Lanes load_word(const float* source) { return _mm256_loadu_ps(source); }
@@ -18,13 +17,10 @@ struct Avx2 : X86<Avx2> {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)));
   }
 
-  // The bits of kCount rows' words, the first row's lowest.
-  template <int kCount>
-  static uint32_t above(const Lanes* values, float threshold) {
+  // The bits of two rows' words, the first row's lowest.
+  static uint32_t above(const Lanes (&values)[2], float threshold) {
     const __m256 level = _mm256_set1_ps(threshold);
-    uint32_t bits = 0;
-    for (int row = 0; row < kCount; ++row) bits |= greater(values[row], level) << (8 * row);
-    return bits;
+    return greater(values[0], level) | greater(values[1], level) << 8;
   }
 
   static __m256i larger_magnitude(__m256i largest, __m256 values) {
@@ -38,11 +34,11 @@ struct Avx2 : X86<Avx2> {
   }
 
   template <Dtype kDtype>
-  static Window window(const typename Element<kDtype>::Stored* source) {
+  static Lanes window(const typename Element<kDtype>::Stored* source) {
     return load_floats<kDtype>(source);
   }
 
-  static Lanes pick(Window window, const int32_t* index) {
+  static Lanes pick(Lanes window, const int32_t* index) {
     return _mm256_permutevar8x32_ps(window, load(index));
   }
 
@@ -256,12 +252,46 @@ struct Avx2 : X86<Avx2> {
     return _mm_cvtsi64_si128(static_cast<int64_t>(kPlaces.of[byte]));
   }
 
+  // Lists those of sixteen words from the first on that are touched.
   static void append_items(Item* items, Item first, uint32_t touched) {
-    const __m128i places = places_of_bits(touched);
-    const __m256i base = _mm256_set1_epi64x(static_cast<int64_t>(first));
-    store(items, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(places)));
-    store(items + 4, _mm256_add_epi64(base, _mm256_cvtepu8_epi64(_mm_srli_si128(places, 4))));
+    for (int half = 0; half < 2; ++half, touched >>= 8, first += 8) {
+      const __m256i words = _mm256_cvtepu8_epi32(places_of_bits(touched & 0xff));
+      store(items, _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(first)), words));
+      items += _mm_popcnt_u32(touched & 0xff);
+    }
   }
+
+  // The words of pairs of pixel rows that are marked.
+  class Marks {
+   public:
+    // Marks the words of the pairs.
+    void add(uint64_t pairs, uint16_t words) {
+      const __m256i all = _mm256_set1_epi64x(static_cast<int64_t>(pairs));
+      const __m256i marked = _mm256_set1_epi16(static_cast<int16_t>(words));
+      const __m256i lane = _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384,
+                                             static_cast<int16_t>(32768));
+      for (int i = 0; i < 4; ++i) {
+        const __m256i sixteen = _mm256_shuffle_epi8(all, _mm256_set1_epi16(static_cast<int16_t>(0x0100 + 0x0202 * i)));
+        const __m256i chosen = _mm256_cmpeq_epi16(_mm256_and_si256(sixteen, lane), lane);
+        words_[i] = _mm256_or_si256(words_[i], _mm256_and_si256(chosen, marked));
+      }
+    }
+
+    // Writes the words of each pair; returns which pairs have any.
+    uint64_t store(uint16_t* words) const {
+      uint64_t pairs = 0;
+      for (int i = 0; i < 4; ++i) {
+        X86::store(words + 16 * i, words_[i]);
+        const __m256i none = _mm256_cmpeq_epi16(words_[i], _mm256_setzero_si256());
+        const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(none), _mm256_extracti128_si256(none, 1));
+        pairs |= static_cast<uint64_t>(~_mm_movemask_epi8(bytes) & 0xffff) << (16 * i);
+      }
+      return pairs;
+    }
+
+   private:
+    __m256i words_[4] = {};
+  };
 
   static uint32_t byte_mask(__m256i flags) { return static_cast<uint32_t>(_mm256_movemask_epi8(flags)); }
 

@@ -9,35 +9,54 @@ template <bool kBitalg>
 struct Avx512 : X86<Avx512<kBitalg>> {
   using Common = X86<Avx512<kBitalg>>;
   using Lanes = __m512;  // a word of one pixel row, and of the next
-  using Window = __m256;
   static constexpr int kRows = 2;
 
-  static Lanes twice(__m256 values) { return _mm512_broadcast_f32x8(values); }
-
-  static Lanes load_word(const float* source) { return twice(_mm256_loadu_ps(source)); }
+  static Lanes load_word(const float* source) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(source)); }
 
   static Lanes load_rows(const float* source) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(source[0]), 0xff00, _mm512_set1_ps(source[1]));
   }
 
-  // The bits of the words of kCount registers' rows, the first row's lowest.
-  template <int kCount>
-  static uint32_t above(const Lanes* values, float threshold) {
-    uint32_t bits = 0;
-    for (int i = 0; i < kCount; ++i) {
-      bits |= static_cast<uint32_t>(_mm512_cmp_ps_mask(values[i], _mm512_set1_ps(threshold), _CMP_GT_OQ)) << (16 * i);
-    }
-    return bits;
+  // The bits of two rows' words, the first row's lowest.
+  static uint32_t above(const Lanes (&values)[1], float threshold) {
+    return _mm512_cmp_ps_mask(values[0], _mm512_set1_ps(threshold), _CMP_GT_OQ);
   }
 
+  // Eight values, for either row.
   template <Dtype kDtype>
-  static Window window(const typename Element<kDtype>::Stored* source) {
-    return Common::template load_floats<kDtype>(source);
+  static Lanes window(const typename Element<kDtype>::Stored* source) {
+    if constexpr (kDtype == Dtype::f32) {
+      return load_word(source);
+    } else {
+      const __m256i halves = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
+      return decode_sixteen<kDtype>(halves);
+    }
   }
 
-  static Lanes pick(Window window, const int32_t* index) {
-    return twice(_mm256_permutevar8x32_ps(window, Common::load(index)));
+  static Lanes pick(Lanes window, const int32_t* index) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(index), window);
   }
+
+  // The words of pairs of pixel rows that are marked.
+  class Marks {
+   public:
+    // Marks the words of the pairs.
+    void add(uint64_t pairs, uint16_t words) {
+      const __m512i marked = _mm512_set1_epi16(static_cast<int16_t>(words));
+      low_ = _mm512_or_si512(low_, _mm512_maskz_mov_epi16(static_cast<__mmask32>(pairs), marked));
+      high_ = _mm512_or_si512(high_, _mm512_maskz_mov_epi16(static_cast<__mmask32>(pairs >> 32), marked));
+    }
+
+    // Writes the words of each pair; returns which pairs have any.
+    uint64_t store(uint16_t* words) const {
+      _mm512_storeu_si512(words, low_);
+      _mm512_storeu_si512(words + 32, high_);
+      return static_cast<uint64_t>(_mm512_test_epi16_mask(high_, high_)) << 32 | _mm512_test_epi16_mask(low_, low_);
+    }
+
+   private:
+    __m512i low_ = _mm512_setzero_si512(), high_ = _mm512_setzero_si512();
+  };
 
   // The bits of the values map[begin .. begin + 32) that lie before `size`.
   static uint32_t valid(int begin, int size) { return ~0u >> (32 - std::min(size - begin, 32)); }
@@ -133,11 +152,12 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     __m512i largest_[2];
   };
 
+  // Lists those of sixteen words from the first on that are touched.
   static void append_items(Item* items, Item first, uint32_t touched) {
-    const __m512i words = _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)),
-                                           _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m512i words = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
+                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     // Compressed into a register first: compressing stores take many times as long.
-    _mm512_storeu_si512(items, _mm512_maskz_compress_epi64(static_cast<__mmask8>(touched), words));
+    _mm512_storeu_si512(items, _mm512_maskz_compress_epi32(static_cast<__mmask16>(touched), words));
   }
 
   static __m256i byte_popcounts(__m256i v) {
@@ -183,10 +203,14 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     if constexpr (kDtype == Dtype::f32) {
       return _mm512_maskz_loadu_ps(valid, values);
     } else {
-      const __m256i halves = _mm256_maskz_loadu_epi16(valid, values);
-      if constexpr (kDtype == Dtype::f16) return _mm512_cvtph_ps(halves);
-      return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+      return decode_sixteen<kDtype>(_mm256_maskz_loadu_epi16(valid, values));
     }
+  }
+
+  template <Dtype kDtype>
+  static __m512 decode_sixteen(__m256i halves) {
+    if constexpr (kDtype == Dtype::f16) return _mm512_cvtph_ps(halves);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
   }
 
   static __m512i larger_magnitude(__m512i largest, __m512 values) {

@@ -18,33 +18,66 @@ struct Portable {
 
   static Lanes load_rows(const float* source) { return Lanes{} + *source; }
 
-  // The bits of kCount rows' words, the first row's lowest.
-  template <int kCount>
-  static uint32_t above(const Lanes* values, float threshold) {
+  // The bits of two rows' words, the first row's lowest.
+  static uint32_t above(const Lanes (&values)[2], float threshold) {
     int32_t bits = 0;
-    for (int row = 0; row < kCount; ++row) {
+    for (int row = 0; row < 2; ++row) {
       const Flags flags = (values[row] > Lanes{} + threshold) & (Flags{1, 2, 4, 8, 16, 32, 64, 128} << (8 * row));
       for (int i = 0; i < 8; ++i) bits |= flags[i];
     }
     return static_cast<uint32_t>(bits);
   }
 
-  struct Window {
-    float values[8];
-  };
+  template <Dtype kDtype>
+  static float decode(typename Element<kDtype>::Stored value) {
+    return Element<kDtype>::decode(value);
+  }
 
   template <Dtype kDtype>
-  static Window window(const typename Element<kDtype>::Stored* source) {
-    Window window;
-    for (int i = 0; i < 8; ++i) window.values[i] = Element<kDtype>::decode(source[i]);
+  static Lanes window(const typename Element<kDtype>::Stored* source) {
+    Lanes window;
+    for (int i = 0; i < 8; ++i) window[i] = Element<kDtype>::decode(source[i]);
     return window;
   }
 
-  static Lanes pick(const Window& window, const int32_t* index) {
+  static Lanes pick(Lanes window, const int32_t* index) {
     Lanes lanes;
-    for (int i = 0; i < 8; ++i) lanes[i] = window.values[index[i]];
+    for (int i = 0; i < 8; ++i) lanes[i] = window[index[i]];
     return lanes;
   }
+
+  // Of the pairs of pixel rows that read a source row, at a column: which are above a threshold?
+  static uint32_t pairs_above(const RowReaders& readers, float above, float here, float below, float threshold) {
+    const Lerp<float> upper(above, here), lower(here, below);
+    uint32_t pairs = 0;
+    for (int i = 0; i < kReaders; ++i) {
+      for (const auto& fractions : readers.fractions) {
+        const float value = (readers.above[i] ? upper : lower).at(fractions[i]);
+        pairs |= static_cast<uint32_t>(value > threshold) << i;
+      }
+    }
+    return pairs;
+  }
+
+  // The words of pairs of pixel rows that are marked.
+  class Marks {
+   public:
+    // Marks the words of the pairs.
+    void add(uint64_t pairs, uint16_t words) {
+      pairs_ |= pairs;
+      for (; pairs; pairs &= pairs - 1) words_[__builtin_ctzll(pairs)] |= words;
+    }
+
+    // Writes the words of each pair; returns which pairs have any.
+    uint64_t store(uint16_t* words) const {
+      std::copy_n(words_, kSmallPairs, words);
+      return pairs_;
+    }
+
+   private:
+    uint64_t pairs_ = 0;
+    uint16_t words_[kSmallPairs] = {};
+  };
 
   template <Dtype kDtype>
   class MapScan {
@@ -106,6 +139,7 @@ struct Portable {
     bool nonfinite_ = false;
   };
 
+  // Lists those of sixteen words from the first on that are touched.
   static void append_items(Item* items, Item first, uint32_t touched) {
     for (; touched; touched &= touched - 1) *items++ = first + __builtin_ctz(touched);
   }

@@ -28,6 +28,25 @@ struct X86 {
     }
   }
 
+  template <Dtype kDtype>
+  static float decode(typename Element<kDtype>::Stored value) {
+    if constexpr (kDtype == Dtype::f16) return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(value)));
+    return Element<kDtype>::decode(value);
+  }
+
+  // Of the pairs of pixel rows that read a source row, at a column: which are above a threshold?
+  static uint32_t pairs_above(const RowReaders& readers, float above, float here, float below, float threshold) {
+    const __m256 level = _mm256_set1_ps(threshold), middle = _mm256_set1_ps(here);
+    const __m256 from_above = _mm256_castsi256_ps(load(readers.above));
+    const Lerp<__m256> column(_mm256_blendv_ps(middle, _mm256_set1_ps(above), from_above),
+                              _mm256_blendv_ps(_mm256_set1_ps(below), middle, from_above));
+    __m256 flags = _mm256_setzero_ps();
+    for (const float* fractions : readers.fractions) {
+      flags = _mm256_or_ps(flags, _mm256_cmp_ps(column.at(_mm256_loadu_ps(fractions)), level, _CMP_GT_OQ));
+    }
+    return static_cast<uint32_t>(_mm256_movemask_ps(flags));
+  }
+
   // out[p] = the bytes `place + p` of the rows, side by side, for 16 places: the transposes of the
   // upper and the lower 16 rows, each in its half of the registers.
   static void transpose_masks(const uint8_t* const* rows, int64_t place, uint8_t* out) {
