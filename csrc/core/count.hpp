@@ -24,6 +24,7 @@ constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overfl
 struct Workspace {
   float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
   float* finite;          // [h * w]
+  float* around;          // [h * w + kWord] NaN between two maps
   Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
   Scan* scans;            // [units scanned together]
   Marks marks;
@@ -126,6 +127,22 @@ void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, 
   }
 }
 
+// Counts a map whose values are far from each other: those that matter are brought together first.
+template <class Isa, Dtype kDtype>
+void count_around(const Task& task, const StridedMap<Isa, kDtype>& map, const Hot* hot, int hot_count, int64_t n,
+                  int64_t u, int blocks, const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
+  const Geometry& geometry = task.geometry;
+  float* const around = workspace.around;
+  visit_around(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
+    around[y * geometry.w + x] = map.at(y, x);
+  });
+  const RowMap<Isa, Dtype::f32> gathered = {around, geometry.w};
+  count_map<Isa>(task, gathered, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+  visit_around(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
+    around[y * geometry.w + x] = float_of(kNan);
+  });
+}
+
 // How the maps of a block lie in memory.
 enum class Order {
   rows,   // each contiguous, and such that RowMap can read it
@@ -176,6 +193,9 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
       count_map<Isa>(task, RowMap<Isa, kDtype>{values, w}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+    } else if (kOrder == Order::units && task.geometry.narrow) {
+      const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
+      count_around<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
       count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);

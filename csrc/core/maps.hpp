@@ -125,7 +125,7 @@ struct StridedMap {
   const typename Element<kDtype>::Stored* values;
   int64_t stride_y, stride_x;
 
-  float at(int64_t y, int64_t x) const { return Element<kDtype>::decode(values[y * stride_y + x * stride_x]); }
+  float at(int64_t y, int64_t x) const { return Isa::template decode<kDtype>(values[y * stride_y + x * stride_x]); }
 
   Corners<Isa> cells(const Geometry& geometry, const RowPair& pair, const Word& word) const {
     const auto* top = values + pair.row * stride_y + word.first * stride_x;

@@ -25,16 +25,6 @@ struct Marks {
   uint64_t* live_pairs;  // [pair_count / 64 + 1]
 };
 
-// Which pairs of pixel rows reach above a threshold at a source column, where it has values of neighbouring source
-// rows: interpolation along a pixel row never exceeds the larger end. A bit for each of the readers.
-template <class Isa, class Map>
-__attribute__((always_inline)) inline uint32_t pairs_above(const Map& map, const Geometry& geometry,
-                                                           const RowReaders& readers, int64_t y, int64_t x,
-                                                           float threshold) {
-  return Isa::pairs_above(readers, map.at(std::max<int64_t>(y - 1, 0), x), map.at(y, x),
-                          map.at(std::min<int64_t>(y + 1, geometry.h - 1), x), threshold);
-}
-
 // Calls visit(y, x) for every hot value, in one loop over the bits of all entries, for how many each has is nothing that
 // a processor could foresee. After the last one it reads an entry more, which there is room for.
 template <class Visit>
@@ -54,6 +44,29 @@ __attribute__((always_inline)) inline void visit_hot(const Hot* hot, int hot_cou
     const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
     visit(y, static_cast<int64_t>(place) - y * geometry.w);
   }
+}
+
+// Calls visit(y, x) for every hot value and the eight around it; at a border, for some of them twice.
+template <class Visit>
+__attribute__((always_inline)) inline void visit_around(const Hot* hot, int hot_count, const Geometry& geometry,
+                                                        Visit visit) {
+  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
+    const int64_t rows[] = {std::max<int64_t>(y - 1, 0), y, std::min<int64_t>(y + 1, geometry.h - 1)};
+    const int64_t columns[] = {std::max<int64_t>(x - 1, 0), x, std::min<int64_t>(x + 1, geometry.w - 1)};
+    for (const int64_t row : rows) {
+      for (const int64_t column : columns) visit(row, column);
+    }
+  });
+}
+
+// Which pairs of pixel rows reach above a threshold at a source column, where it has values of neighbouring source
+// rows: interpolation along a pixel row never exceeds the larger end. A bit for each of the readers.
+template <class Isa, class Map>
+__attribute__((always_inline)) inline uint32_t pairs_above(const Map& map, const Geometry& geometry,
+                                                           const RowReaders& readers, int64_t y, int64_t x,
+                                                           float threshold) {
+  return Isa::pairs_above(readers, map.at(std::max<int64_t>(y - 1, 0), x), map.at(y, x),
+                          map.at(std::min<int64_t>(y + 1, geometry.h - 1), x), threshold);
 }
 
 // Lists the words of pairs of pixel rows that read a source column where one of the two reaches above the threshold,

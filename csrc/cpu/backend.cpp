@@ -29,6 +29,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   const int64_t marked_words = geometry.pair_count * geometry.word_masks, live_pairs = geometry.pair_count / 64 + 1;
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
+  arena.reserve(&workspace.around, size + kWord);
   arena.reserve(&workspace.hot, units_together(task.acts) * hot_capacity(size));
   arena.reserve(&workspace.scans, units_together(task.acts));
   arena.reserve(&workspace.marks.words, marked_words);
@@ -41,6 +42,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.found_counts, task.levels);
   arena.reserve(&workspace.totals, blocks * kMaskBlock);
   arena.allocate();
+  std::fill_n(workspace.around, size + kWord, float_of(kNan));
   std::fill_n(workspace.marks.words, marked_words, 0);
   std::fill_n(workspace.marks.live_pairs, live_pairs, 0);
   for (int64_t row = 0; row < geometry.H; ++row) {
