@@ -1,7 +1,6 @@
 // The first stage: which values of a block of units' maps exceed the units' lowest thresholds.
 #pragma once
 
-#include "bits.hpp"
 #include "maps.hpp"
 
 namespace pydissect {
@@ -50,7 +49,7 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
       typename Isa::UnitScan scan(lowest + u0, units);
       scan.template compare<kDtype>(pixels, next, above);
       nonfinite |= scan.nonfinite();
-      transpose_bits<Isa>(above);
+      Isa::transpose_bits(above);
       for (int u = 0; u < units; ++u) append_hot(hot + (u0 + u) * capacity, scans[u0 + u].hot_count, begin, above[u]);
     }
   }

@@ -118,7 +118,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // Compares the values of up to 32 units, side by side, with their thresholds.
   class UnitScan {
    public:
-    UnitScan(const float* lowest, int units) {
+    UnitScan(const float* lowest, int units) : units_(units) {
       for (int g = 0; g < 2; ++g) {
         lanes_[g] = static_cast<__mmask16>(valid(0, units) >> (16 * g));
         lowest_[g] = _mm512_maskz_loadu_ps(lanes_[g], lowest + 16 * g);
@@ -129,9 +129,10 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     // above[i] = which units' values are above their thresholds at the i-th of `count` pixels that `next` gives.
     template <Dtype kDtype, class Next>
     void compare(int count, Next next, uint32_t* above) {
-      for (int i = 0; i < count; ++i) {
-        const auto* pixel = next();
-        above[i] = group<kDtype>(pixel, 0) | group<kDtype>(pixel + 16, 1) << 16;
+      if (units_ == 32) {
+        compare_in<kDtype>(0xffff, 0xffff, count, next, above);
+      } else {
+        compare_in<kDtype>(lanes_[0], lanes_[1], count, next, above);
       }
     }
 
@@ -140,13 +141,24 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
    private:
-    template <Dtype kDtype>
-    uint32_t group(const typename Element<kDtype>::Stored* values, int g) {
-      const __m512 v = load_sixteen<kDtype>(values, lanes_[g]);
-      largest_[g] = larger_magnitude(largest_[g], v);
-      return _mm512_mask_cmp_ps_mask(lanes_[g], v, lowest_[g], _CMP_GT_OQ);
+    template <Dtype kDtype, class Next>
+    __attribute__((always_inline)) void compare_in(__mmask16 low_lanes, __mmask16 high_lanes, int count, Next next,
+                                                   uint32_t* above) {
+      // Copies, for the compiler keeps no member in a register across the stores.
+      const __m512 lowest[2] = {lowest_[0], lowest_[1]};
+      __m512i largest[2] = {largest_[0], largest_[1]};
+      for (int i = 0; i < count; ++i) {
+        const auto* pixel = next();
+        const __m512 low = load_sixteen<kDtype>(pixel, low_lanes), high = load_sixteen<kDtype>(pixel + 16, high_lanes);
+        largest[0] = larger_magnitude(largest[0], low);
+        largest[1] = larger_magnitude(largest[1], high);
+        above[i] = _mm512_kunpackw(_mm512_mask_cmp_ps_mask(high_lanes, high, lowest[1], _CMP_GT_OQ),
+                                   _mm512_mask_cmp_ps_mask(low_lanes, low, lowest[0], _CMP_GT_OQ));
+      }
+      for (int g = 0; g < 2; ++g) largest_[g] = largest[g];
     }
 
+    int units_;
     __mmask16 lanes_[2];
     __m512 lowest_[2];
     __m512i largest_[2];

@@ -144,6 +144,18 @@ struct Portable {
     for (; touched; touched &= touched - 1) *items++ = first + __builtin_ctz(touched);
   }
 
+  // Transposes 32 x 32 bits: bit j of rows[i] becomes bit i of rows[j].
+  static void transpose_bits(uint32_t (&rows)[32]) {
+    uint32_t low = 0x0000ffffu;
+    for (int width = 16; width; width >>= 1, low ^= low << width) {
+      for (int i = 0; i < 32; i = ((i | width) + 1) & ~width) {
+        const uint32_t swap = ((rows[i] >> width) ^ rows[i | width]) & low;
+        rows[i] ^= swap << width;
+        rows[i | width] ^= swap;
+      }
+    }
+  }
+
   // out[p] = the bytes `place + p` of the rows, side by side, for 16 places.
   static void transpose_masks(const uint8_t* const* rows, int64_t place, uint8_t* out) {
     for (int i = 0; i < kMaskBlock; ++i) {

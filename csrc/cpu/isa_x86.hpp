@@ -75,6 +75,31 @@ struct X86 {
     }
   }
 
+  // Transposes 32 x 32 bits: bit j of rows[i] becomes bit i of rows[j].
+  static void transpose_bits(uint32_t (&rows)[32]) {
+    // bytes[k] = the bytes k of all rows: of the first 16 in the lower half, of the others in the upper half.
+    __m256i bytes[4];
+    const __m256i together = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
+                                              0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    for (int i = 0; i < 4; ++i) {
+      const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + 4 * i));
+      const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + 16 + 4 * i));
+      bytes[i] = _mm256_shuffle_epi8(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1), together);
+    }
+    const __m256i a = _mm256_unpacklo_epi32(bytes[0], bytes[1]), b = _mm256_unpackhi_epi32(bytes[0], bytes[1]);
+    const __m256i c = _mm256_unpacklo_epi32(bytes[2], bytes[3]), d = _mm256_unpackhi_epi32(bytes[2], bytes[3]);
+    bytes[0] = _mm256_unpacklo_epi64(a, c);
+    bytes[1] = _mm256_unpackhi_epi64(a, c);
+    bytes[2] = _mm256_unpacklo_epi64(b, d);
+    bytes[3] = _mm256_unpackhi_epi64(b, d);
+    for (int k = 0; k < 4; ++k) {
+      // The highest bit of every byte, eight times over.
+      for (int j = 7; j >= 0; --j, bytes[k] = _mm256_add_epi8(bytes[k], bytes[k])) {
+        rows[8 * k + j] = static_cast<uint32_t>(_mm256_movemask_epi8(bytes[k]));
+      }
+    }
+  }
+
   // Popcounts of 32 bytes, from a table of the 16 nibbles.
   static __m256i byte_popcounts(__m256i v) {
     const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
