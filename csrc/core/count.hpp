@@ -16,7 +16,7 @@ namespace pydissect {
 
 constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
-constexpr int64_t kMostLines = 8;         // fetched for an item: more at once hold up what it loads
+constexpr int64_t kMostAhead = 512;       // bytes fetched for an item: more at once hold up what it loads
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 
@@ -108,14 +108,19 @@ void flush(const Task& task, int64_t n, int64_t row, const uint32_t* totals, con
   counters.unit_area_all[row] += area;
 }
 
-template <class Isa, class Map>
-void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
-               const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
+template <class Isa, bool kFew, class Map>
+void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
+                  const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   const int64_t units = task.acts.units, places = places_of(geometry);
-  const int64_t items = find_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.marks, workspace.items,
-                                        prefetch);
-  const auto find = task.levels == 1 ? find_words<Isa, true, Map> : find_words<Isa, false, Map>;
+  int64_t items;
+  if constexpr (kFew) {
+    items = list_few_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.items, prefetch);
+  } else {
+    items = list_many_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.marks, workspace.items,
+                                 prefetch);
+  }
+  const auto find = task.levels == 1 ? find_words<Isa, kFew, true, Map> : find_words<Isa, kFew, false, Map>;
   find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
        workspace.found_counts, prefetch);
   for (int level = 0; level < task.levels; ++level) {
@@ -125,6 +130,14 @@ void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, 
                      workspace.totals);
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);
   }
+}
+
+template <class Isa, class Map>
+void count_map(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
+               const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
+  const bool few = task.geometry.pair_count <= kFewPairs && task.geometry.words <= kFewWords;
+  const auto count = few ? count_map_in<Isa, true, Map> : count_map_in<Isa, false, Map>;
+  count(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
 }
 
 // Counts a map whose values are far from each other: those that matter are brought together first.
@@ -225,14 +238,13 @@ struct Pace {
   __attribute__((always_inline)) Prefetch prefetch(const Stretch& stretch, int64_t end) {
     fetched = std::max(fetched, end);
     const int64_t missing = std::max<int64_t>(end + kAheadBytes - fetched - others, 0);
-    const int64_t lines = missing / kLine / std::max<int64_t>(usual, 1) + 1;
-    return {stretch.at(fetched), std::min(lines, kMostLines), 0};
+    return {stretch.at(fetched), std::min(missing / std::max<int64_t>(usual, 1), kMostAhead), 0};
   }
 
   __attribute__((always_inline)) void note(const Prefetch& before, const Prefetch& after) {
     const int64_t bytes = after.next - before.next;
     fetched += bytes;
-    others = bytes - after.items * after.lines * kLine;
+    others = bytes - after.items * after.step;
     usual = (3 * usual + after.items) / 4;
   }
 };

@@ -68,7 +68,7 @@ struct Geometry {
   int row_bytes;   // words a row of a bitmap, which may end in some without
   int word_masks;  // 64-bit masks that hold a bit for every word of a row
   bool narrow;     // all that a word reads of a source row lies in the eight columns from its first
-  int word_bits;   // of an Item that number a word
+  int word_bits;   // that number a word
   int reader_groups;                // RowReaders a source row
   int64_t pair_count;
   uint64_t w_reciprocal;            // place / w = place * w_reciprocal / 2^63

@@ -69,13 +69,14 @@ constexpr int64_t kLine = 64;  // bytes of a cache line
 // Into the second cache, since the first one holds what is worked on.
 struct Prefetch {
   const char* next;
-  int64_t lines;  // for each item
+  int64_t step;   // bytes for each item
   int64_t items;  // so far
 
-  // Fetches so many lines, and moves on.
-  static __attribute__((always_inline)) void fetch(const char*& next, int64_t lines) {
-    for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(next + line * kLine, 0, 2);
-    next += lines * kLine;
+  // Fetches so many bytes, and moves on.
+  static __attribute__((always_inline)) void fetch(const char*& next, int64_t step) {
+    __builtin_prefetch(next, 0, 2);
+    for (int64_t byte = kLine; byte < step; byte += kLine) __builtin_prefetch(next + byte, 0, 2);
+    next += step;
   }
 };
 

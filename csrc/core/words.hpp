@@ -7,7 +7,7 @@
 
 namespace pydissect {
 
-// A word of a pair of pixel rows: the pair's number above `word_bits`, the word's below.
+// A word of a pair of pixel rows: the pair's number above so many bits, the word's below.
 using Item = uint32_t;
 
 // A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
@@ -16,8 +16,9 @@ using Item = uint32_t;
 using Found = uint64_t;
 
 constexpr int kAppendSlack = 16;  // entries beyond a list's end that appending to it may write
-constexpr int kSmallPairs = 64;   // pairs of pixel rows, and
-constexpr int kSmallWords = 16;   // words a row, of which Isa::Marks holds a bit for each
+constexpr int kFewPairs = 64;     // pairs of pixel rows, and
+constexpr int kFewWords = 16;     // words a row, of which Isa::Marks holds a bit for each
+constexpr int kFewWordBits = 16;  // then the number of bits: what they are taken apart by is known beforehand
 
 // One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
 struct Marks {
@@ -77,7 +78,7 @@ int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geom
   const char* next = prefetch.next;
   typename Isa::Marks marks;
   visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
-    Prefetch::fetch(next, 1);
+    Prefetch::fetch(next, kLine);
     const RowReaders* readers = geometry.row_readers + y * geometry.reader_groups;
     uint64_t pairs = 0;
     for (int i = 0; i < geometry.reader_groups; ++i) {
@@ -86,11 +87,11 @@ int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geom
     marks.add(pairs, static_cast<uint16_t>(geometry.column_readers[x]));
   });
   prefetch.next = next;
-  uint16_t words[kSmallPairs];
+  uint16_t words[kFewPairs];
   int64_t count = 0;
   for (uint64_t live = marks.store(words); live; live &= live - 1) {
     const int pair = __builtin_ctzll(live);
-    Isa::append_items(items + count, static_cast<Item>(pair) << geometry.word_bits, words[pair]);
+    Isa::append_items(items + count, static_cast<Item>(pair) << kFewWordBits, words[pair]);
     count += __builtin_popcount(words[pair]);
   }
   return count;
@@ -103,7 +104,7 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
   const char* next = prefetch.next;
   const int masks = geometry.word_masks;
   visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) {
-    Prefetch::fetch(next, 1);
+    Prefetch::fetch(next, kLine);
     for (int i = 0; i < geometry.reader_groups; ++i) {
       const RowReaders& readers = geometry.row_readers[y * geometry.reader_groups + i];
       for (uint32_t pairs = pairs_above<Isa>(map, geometry, readers, y, x, threshold); pairs; pairs &= pairs - 1) {
@@ -118,7 +119,7 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
   for (int64_t chunk = 0; chunk * 64 < geometry.pair_count; ++chunk) {
     for (uint64_t live = std::exchange(marks.live_pairs[chunk], 0); live; live &= live - 1) {
       const int64_t pair = chunk * 64 + __builtin_ctzll(live);
-      for (int word = 0; word < geometry.words; word += kSmallWords) {
+      for (int word = 0; word < geometry.words; word += kFewWords) {
         uint64_t& mask = marks.words[pair * masks + word / 64];
         const uint32_t touched = mask >> word % 64 & 0xffff;
         Isa::append_items(items + count, static_cast<Item>(pair << geometry.word_bits | word), touched);
@@ -130,32 +131,24 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
   return count;
 }
 
-template <class Isa, class Map>
-int64_t find_items(const Map& map, const Hot* hot, int hot_count, const Geometry& geometry, float threshold,
-                   const Marks& marks, Item* items, Prefetch& prefetch) {
-  if (geometry.pair_count <= kSmallPairs && geometry.words <= kSmallWords) {
-    return list_few_items<Isa>(map, hot, hot_count, geometry, threshold, items, prefetch);
-  }
-  return list_many_items<Isa>(map, hot, hot_count, geometry, threshold, marks, items, prefetch);
-}
-
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
 // has a copy of its own, for there the list's length stays in a register.
-template <class Isa, bool kOneLevel, class Map>
+template <class Isa, bool kFew, bool kOneLevel, class Map>
 void find_words(const Map& map, const Geometry& geometry, const Item* items, int64_t item_count,
                 const float* thresholds, int64_t threshold_stride, int levels, int64_t places, Found* found,
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
   constexpr int kRegisters = kRowPair / Isa::kRows;
   const char* next = prefetch.next;
-  const int64_t lines = prefetch.lines;
-  const Item word_mask = (Item{1} << geometry.word_bits) - 1;
+  const int64_t step = prefetch.step;
+  const int word_bits = kFew ? kFewWordBits : geometry.word_bits;
+  const Item word_mask = (Item{1} << word_bits) - 1;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
   for (int64_t i = 0; i < item_count; ++i) {
-    Prefetch::fetch(next, lines);
-    const RowPair& pair = geometry.pairs[items[i] >> geometry.word_bits];
+    Prefetch::fetch(next, step);
+    const RowPair& pair = geometry.pairs[items[i] >> word_bits];
     const Item number = items[i] & word_mask;
     const Word& word = geometry.columns[number];
     const auto cells = map.cells(geometry, pair, word);

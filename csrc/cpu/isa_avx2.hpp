@@ -96,7 +96,7 @@ struct Avx2 : X86<Avx2> {
         uint64_t hot_looks = 0;
         for (int look = 0; look < looks; ++look) {
           const Stored* values = map + std::min(begin + look * kLook, size - kLook);
-          Prefetch::fetch(next, 1);
+          Prefetch::fetch(next, kLine);
           __m256i largest = load(values);
           most = larger_unsigned(most, largest);
           for (int i = 1; i < 8; ++i) {

@@ -72,7 +72,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       // Whole, without the masks that the last ones take.
       for (; begin + 32 <= size; begin += 32) {
         append_hot(hot, count, begin, above(map + begin, ~0u, cut));
-        if (begin % kScannedALine == 0) Prefetch::fetch(next, 1);
+        if (begin % kScannedALine == 0) Prefetch::fetch(next, kLine);
       }
       if (begin < size) append_hot(hot, count, begin, above(map + begin, valid(begin, size), cut));
       return count;

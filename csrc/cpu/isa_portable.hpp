@@ -70,13 +70,13 @@ struct Portable {
 
     // Writes the words of each pair; returns which pairs have any.
     uint64_t store(uint16_t* words) const {
-      std::copy_n(words_, kSmallPairs, words);
+      std::copy_n(words_, kFewPairs, words);
       return pairs_;
     }
 
    private:
     uint64_t pairs_ = 0;
-    uint16_t words_[kSmallPairs] = {};
+    uint16_t words_[kFewPairs] = {};
   };
 
   template <Dtype kDtype>
