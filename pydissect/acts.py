@@ -22,6 +22,7 @@ def as_acts(acts: Any) -> Tensor:
         found = str(tensor.dtype).removeprefix("torch.")
         advice = "; convert it with .float()" if tensor.is_floating_point() else ""
         raise InputError(f"acts: expected float32, float16 or bfloat16, found {found}{advice}")
-    if tensor.ndim != 4 or 0 in tensor.shape[2:]:
-        raise InputError(f"acts: expected activation maps [N, U, h, w], found shape {list(tensor.shape)}")
+    shape = tensor.shape
+    if len(shape) != 4 or 0 in (shape[2], shape[3]):
+        raise InputError(f"acts: expected activation maps [N, U, h, w], found shape {list(shape)}")
     return tensor

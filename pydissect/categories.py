@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,9 +25,13 @@ class Categories:
     everywhere: bool = False
 
     @classmethod
+    @lru_cache(maxsize=64)
     def single(cls, num_concepts: int) -> "Categories":
-        """One category, annotated in every image: what plain bool masks and label maps have."""
-        return cls(("concept",), torch.zeros(num_concepts, dtype=torch.int64), everywhere=True)
+        """One category, annotated in every image: what plain bool masks and label maps have.
+
+        The same object for the same number, so that comparing two costs nothing.
+        """
+        return cls(("concept",), torch.zeros(num_concepts, dtype=torch.int64, device="cpu"), everywhere=True)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Categories":

@@ -1,7 +1,5 @@
 """The cap on the CPU's instruction set, from the environment."""
 
-import os
-
 from . import _cpu
 from .errors import InputError
 
@@ -12,7 +10,7 @@ def level_cap() -> str:
     Raises:
         InputError: it is set to something else than ``avx512-bitalg``, ``avx512``, ``avx2`` or ``portable``.
     """
-    cap = os.environ.get("PYDISSECT_CPU_LEVEL", "")
+    cap = _cpu.environment_cap()
     if cap and cap not in (names := _cpu.level_names()):
         raise InputError(f"PYDISSECT_CPU_LEVEL: expected {', '.join(names)}, found {cap!r}")
     return cap

@@ -54,6 +54,7 @@ class PackedMasks:
         whole_concepts: ``[V]`` int32, concepts that cover their whole image.
         annotated: ``[N, K]`` uint8, whether category ``k`` is annotated in image ``n``.
         bitmap_map: the memory map that ``bitmaps`` lies in, or None.
+        cpu_view: what the CPU backend made of the tensors' addresses, with tensors that it made for that; or None.
     """
 
     def __init__(
@@ -80,6 +81,10 @@ class PackedMasks:
         self.whole_concepts = whole_concepts
         self.annotated = annotated
         self.bitmap_map = bitmap_map
+        self.cpu_view: tuple[_cpu.Masks, list[Tensor]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"cpu_view": None}
 
     @classmethod
     def from_bool(cls, masks: Any, categories: Categories | Sequence[str] | None = None) -> "PackedMasks":

@@ -30,8 +30,6 @@ struct Workspace {
   Marks marks;
   Item* items;            // [pair_count * words + kAppendSlack]
   uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side, and a row more
-  uint8_t* full;          // [places] a mask that is full
-  uint8_t* empty;         // [places] and one that is empty
   Found* found;           // [L, places + kAppendSlack]
   int64_t* found_counts;  // [L]
   uint32_t* totals;       // [blocks * kMaskBlock]
@@ -44,7 +42,8 @@ inline __attribute__((always_inline)) int64_t places_of(const Geometry& geometry
 // The image's masks with the words of one place side by side, and after them a mask that is
 // full, whose count is the unit's area. Returns the number of blocks.
 template <class Isa>
-int lay_out_masks(const Masks& masks, int64_t n, int64_t places, const Workspace& workspace) {
+int lay_out_masks(const Masks& masks, int64_t n, const Geometry& geometry, const Workspace& workspace) {
+  const int64_t places = places_of(geometry);
   const int64_t begin = masks.bitmap_ranges[2 * n];
   const int count = static_cast<int>(masks.bitmap_ranges[2 * n + 1] - begin);
   const int blocks = count / kMaskBlock + 1;
@@ -53,7 +52,7 @@ int lay_out_masks(const Masks& masks, int64_t n, int64_t places, const Workspace
     for (int i = 0; i < kMaskBlock; ++i) {
       const int mask = block * kMaskBlock + i;
       rows[i] = mask < count ? masks.bitmaps + (begin + mask) * places
-                             : mask == count ? workspace.full : workspace.empty;
+                             : mask == count ? geometry.full : geometry.empty;
     }
     uint8_t* table = workspace.table + block * places * kMaskBlock;
     int64_t place = 0;
@@ -279,7 +278,7 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                            acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
   Pace pace;
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
-    const int blocks = lay_out_masks<Isa>(task.masks, n, places_of(geometry), workspace);
+    const int blocks = lay_out_masks<Isa>(task.masks, n, geometry, workspace);
     for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += block_units) {
       const Block<Stored> block = {data + n * acts.stride_n + u0 * acts.stride_u,
                                    u0,

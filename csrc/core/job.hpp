@@ -76,6 +76,8 @@ struct Geometry {
   const Word* columns;              // [words]
   const RowReaders* row_readers;    // [h, reader_groups]
   const uint64_t* column_readers;   // [w, word_masks]: the words that read a source column
+  const uint8_t* full;              // [H, row_bytes] the bitmap of all pixels
+  const uint8_t* empty;             // [H, row_bytes] and of none
 };
 
 // Sums; the kernels add to them.

@@ -21,8 +21,10 @@ int64_t share(int64_t total, int parts, int part) { return total * part / parts;
 
 // The calling thread's memory, kept from one call to the next: the first touch of a page costs more than a map.
 const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
-  thread_local Arena arena;
-  thread_local Workspace workspace;
+  thread_local Arena own_arena;
+  thread_local Workspace own_workspace;
+  Arena& arena = own_arena;  // its place is looked up once
+  Workspace& workspace = own_workspace;
   const Geometry& geometry = task.geometry;
   const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w, places = places_of(geometry);
   const int64_t blocks = max_bitmaps / kMaskBlock + 1;
@@ -36,8 +38,6 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.marks.live_pairs, live_pairs);
   arena.reserve(&workspace.items, geometry.pair_count * geometry.words + kAppendSlack);
   arena.reserve(&workspace.table, (blocks * places + geometry.row_bytes) * kMaskBlock);
-  arena.reserve(&workspace.full, places);
-  arena.reserve(&workspace.empty, places);
   arena.reserve(&workspace.found, task.levels * (places + kAppendSlack));
   arena.reserve(&workspace.found_counts, task.levels);
   arena.reserve(&workspace.totals, blocks * kMaskBlock);
@@ -45,13 +45,6 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   std::fill_n(workspace.around, size + kWord, float_of(kNan));
   std::fill_n(workspace.marks.words, marked_words, 0);
   std::fill_n(workspace.marks.live_pairs, live_pairs, 0);
-  for (int64_t row = 0; row < geometry.H; ++row) {
-    for (int64_t byte = 0; byte < geometry.row_bytes; ++byte) {
-      const int64_t pixels = std::clamp<int64_t>(geometry.W - byte * kWord, 0, kWord);
-      workspace.full[row * geometry.row_bytes + byte] = static_cast<uint8_t>((1u << pixels) - 1);
-    }
-  }
-  std::fill_n(workspace.empty, places, 0);
   return workspace;
 }
 

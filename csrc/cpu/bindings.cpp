@@ -1,6 +1,7 @@
 // Python's view of the CPU backend. Arrays come as addresses and sizes, which the Python side has checked.
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,6 +91,14 @@ PYBIND11_MODULE(_cpu, module) {
            }),
            py::arg("row_index"), py::arg("row_fraction"), py::arg("column_index"), py::arg("column_fraction"),
            py::arg("h"), py::arg("w"), "The sampling tables of both axes, for maps [h, w].");
+
+  module.def(
+      "environment_cap",
+      [] {
+        const char* cap = std::getenv("PYDISSECT_CPU_LEVEL");
+        return std::string(cap ? cap : "");
+      },
+      "PYDISSECT_CPU_LEVEL, empty if it is not set; asked at every call, where os.environ takes as long as the rest.");
 
   module.def(
       "count",

@@ -19,6 +19,15 @@ GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, 
   view_.w_reciprocal = (uint64_t{1} << 63) / w + 1;
   pair_rows(rows);
   group_columns(columns);
+  const size_t places = static_cast<size_t>(rows.size) * view_.row_bytes;
+  empty_.assign(places, 0);
+  full_.resize(places);
+  for (size_t place = 0; place < places; ++place) {
+    const int pixels = std::clamp(columns.size - static_cast<int>(place % view_.row_bytes) * kWord, 0, kWord);
+    full_[place] = static_cast<uint8_t>((1u << pixels) - 1);
+  }
+  view_.full = full_.data();
+  view_.empty = empty_.data();
 }
 
 void GeometryTables::pair_rows(const AxisTable& rows) {

@@ -27,6 +27,7 @@ class GeometryTables {
   std::vector<RowReaders> row_readers_;
   std::vector<Word> columns_;
   std::vector<uint64_t> column_readers_;
+  std::vector<uint8_t> full_, empty_;
   Geometry view_;
 };
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,8 +27,7 @@ DTYPE_NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 """The activations' dtypes as C++ numbers them, ``Dtype`` in ``csrc/core/floats.hpp``."""
 
 
-@dataclass(frozen=True)
-class CountArguments:
+class CountArguments(NamedTuple):
     """The arguments of ``count``, checked and normalised; all on one device.
 
     Attributes:

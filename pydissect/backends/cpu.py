@@ -13,6 +13,7 @@ from .. import _cpu
 from ..candidates import Candidates, Peaks
 from ..cpu_level import level_cap
 from ..grids import Grid, axis_table
+from ..masks import PackedMasks
 from . import DTYPE_NUMBERS, CountArguments, Selection, Sums
 
 
@@ -23,7 +24,28 @@ def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int]) -> _
 
 
 def _acts(acts: Tensor) -> _cpu.Acts:
-    return _cpu.Acts(acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], tuple(acts.shape), tuple(acts.stride()))
+    return _cpu.Acts(acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], acts.shape, acts.stride())
+
+
+def _masks(masks: PackedMasks) -> _cpu.Masks:
+    """The kernels' view of the masks, made once."""
+    if masks.cpu_view is None:
+        contiguous = [masks.bitmap_ranges, masks.whole_ranges, masks.annotated]
+        contiguous = [tensor.contiguous() for tensor in contiguous]
+        ranges, whole_ranges, annotated = (tensor.data_ptr() for tensor in contiguous)
+        view = _cpu.Masks(
+            bitmap_ranges=ranges,
+            bitmap_concepts=masks.bitmap_concepts.data_ptr(),
+            bitmap_pixels=masks.bitmap_pixels.data_ptr(),
+            bitmaps=masks.bitmaps.data_ptr(),
+            whole_ranges=whole_ranges,
+            whole_concepts=masks.whole_concepts.data_ptr(),
+            annotated=annotated,
+            concepts=masks.num_concepts,
+            categories=len(masks.categories),
+        )
+        masks.cpu_view = (view, contiguous)
+    return masks.cpu_view[0]
 
 
 class CpuBackend:
@@ -42,33 +64,22 @@ class CpuBackend:
 
     def count(self, arguments: CountArguments, sums: Sums) -> int:
         """Adds the counts of a batch to the sums."""
-        acts, masks = arguments.acts, arguments.masks
-        ranges = masks.bitmap_ranges.contiguous()
-        whole_ranges = masks.whole_ranges.contiguous()
-        annotated = masks.annotated.contiguous()
+        acts, masks, threshold, grid, nonfinite_off = arguments
+        shape = acts.shape
+        # By position: names would take as long as all the rest that Python does for a batch.
         return _cpu.count(
-            acts=_acts(acts),
-            masks=_cpu.Masks(
-                bitmap_ranges=ranges.data_ptr(),
-                bitmap_concepts=masks.bitmap_concepts.data_ptr(),
-                bitmap_pixels=masks.bitmap_pixels.data_ptr(),
-                bitmaps=masks.bitmaps.data_ptr(),
-                whole_ranges=whole_ranges.data_ptr(),
-                whole_concepts=masks.whole_concepts.data_ptr(),
-                annotated=annotated.data_ptr(),
-                concepts=masks.num_concepts,
-                categories=len(masks.categories),
-            ),
-            geometry=_geometry(arguments.grid, (acts.shape[2], acts.shape[3]), masks.size),
-            thresholds=arguments.threshold.data_ptr(),
-            levels=arguments.threshold.shape[0],
-            nonfinite_off=arguments.nonfinite_off,
-            threads=torch.get_num_threads(),
-            level_cap=level_cap(),
-            intersection=sums.intersection.data_ptr(),
-            unit_area=sums.unit_area.data_ptr(),
-            unit_area_all=sums.unit_area_all.data_ptr(),
-            concept_area=sums.concept_area.data_ptr(),
+            _acts(acts),
+            _masks(masks),
+            _geometry(grid, (shape[2], shape[3]), masks.size),
+            threshold.data_ptr(),
+            threshold.shape[0],
+            nonfinite_off,
+            torch.get_num_threads(),
+            level_cap(),
+            sums.intersection.data_ptr(),
+            sums.unit_area.data_ptr(),
+            sums.unit_area_all.data_ptr(),
+            sums.concept_area.data_ptr(),
         )
 
     def select(self, acts: Tensor, selection: Selection) -> int:
