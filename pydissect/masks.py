@@ -57,6 +57,8 @@ class PackedMasks:
         cpu_view: what the CPU backend made of the tensors' addresses, with tensors that it made for that; or None.
     """
 
+    cpu_view: tuple[_cpu.Masks, list[Tensor]] | None = None
+
     def __init__(
         self,
         *,
@@ -81,10 +83,10 @@ class PackedMasks:
         self.whole_concepts = whole_concepts
         self.annotated = annotated
         self.bitmap_map = bitmap_map
-        self.cpu_view: tuple[_cpu.Masks, list[Tensor]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"cpu_view": None}
+        """What makes them: addresses in this process do not."""
+        return {name: value for name, value in vars(self).items() if name != "cpu_view"}
 
     @classmethod
     def from_bool(cls, masks: Any, categories: Categories | Sequence[str] | None = None) -> "PackedMasks":
@@ -331,7 +333,7 @@ class PackedMasks:
         )
 
     def _replace(self, **changes: Any) -> "PackedMasks":
-        return PackedMasks(**{**vars(self), **changes})
+        return PackedMasks(**{**self.__getstate__(), **changes})
 
     def of_categories(self, categories: Categories) -> "PackedMasks":
         """The masks with these categories, of which there must be as many, for as many concepts or more."""

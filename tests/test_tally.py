@@ -1,6 +1,7 @@
 """Counting in batches."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pydissect
 from pydissect.categories import Categories
 from pydissect.errors import InputError
 from pydissect.grids import ReceptiveField
+from pydissect.masks import PackedMasks
 from pydissect.tally import Tally, as_levels
 
 
@@ -449,3 +451,18 @@ def test_a_ragged_list_of_thresholds_is_refused():
 def test_a_tally_needs_a_threshold_for_each_unit():
     with pytest.raises(InputError, match=r"threshold: .* found a single number"):
         Tally(0.5, 5)
+
+
+def test_masks_that_have_been_counted_can_be_selected_moved_and_pickled():
+    """Counting keeps addresses with the masks; other masks made of them must not inherit these."""
+    case = make_case(units=3, images=4)
+    masks = PackedMasks.from_bool(case.masks, case.category_names)
+    fresh = PackedMasks.from_bool(case.masks[[2, 0]], case.category_names)
+    Tally(case.threshold, masks.num_concepts).update(case.acts, masks)
+    for again in (masks[[2, 0]], pickle.loads(pickle.dumps(masks))[[2, 0]], masks[[2, 0]].compact()):
+        expected = Tally(case.threshold, masks.num_concepts)
+        expected.update(case.acts[[2, 0]], fresh)
+        found = Tally(case.threshold, masks.num_concepts)
+        found.update(case.acts[[2, 0]], again)
+        assert torch.equal(found.compute().intersection, expected.compute().intersection)
+        assert torch.equal(found.compute().unit_area, expected.compute().unit_area)
