@@ -5,6 +5,7 @@
 
 namespace pydissect {
 
+constexpr int kLine = 64;       // bytes of a cache line
 constexpr int kWord = 8;        // pixels a word: a byte of a bitmap
 constexpr int kMaskBlock = 32;  // masks counted side by side
 constexpr int kRowPair = 2;     // pixel rows whose words are found and counted together
@@ -37,7 +38,7 @@ struct Masks {
 
 // A pair of pixel rows between a source row and the next. The last row of a source row that has an odd number of them
 // is paired with one that is none: its fraction is NaN, so that no pixel of it lies above any threshold.
-struct RowPair {
+struct alignas(kLine) RowPair {
   int64_t top, bottom;  // places of the source rows' first values in a contiguous map; the last row's next is itself
   int64_t word;         // place of the first pixel row's first word in a bitmap
   int64_t row;          // the upper source row
@@ -45,20 +46,18 @@ struct RowPair {
 };
 
 // Pairs of pixel rows that read a source row, one after the other. Those that are none have the fraction NaN.
-struct RowReaders {
+struct alignas(kLine) RowReaders {
   float fractions[kRowPair][kReaders];
   int32_t above[kReaders];  // all bits set: the pair lies between the row above and this one; none: below this one
   int64_t first;            // number of the first pair
-  int64_t padding[3];       // to two cache lines
 };
 
 // What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.
-struct Word {
+struct alignas(kLine) Word {
   int32_t left[kRowPair * kWord];   // source column of each pixel, less `first`; again, plus kWord, for a second row
   int32_t right[kRowPair * kWord];  // its right neighbour's
   float fraction[kWord];            // between these
   int32_t first;                    // first source column
-  int32_t padding[7];               // to three cache lines
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.

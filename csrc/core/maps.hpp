@@ -63,8 +63,6 @@ inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int 
   count += above != 0;
 }
 
-constexpr int64_t kLine = 64;  // bytes of a cache line
-
 // Fetches what is counted later, line by line, while this is worked on: the more evenly, the less waits for memory.
 // Into the second cache, since the first one holds what is worked on.
 struct Prefetch {
