@@ -38,11 +38,11 @@ FLAGS = ["-O3", "-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-fvisibilit
 # Registers as template arguments lose their alignment attribute, which says nothing about values.
 FLAGS += ["-Wno-ignored-attributes"]
 AVX512 = [
-    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mf16c", "-mpopcnt", "-mbmi"),
+    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mf16c", "-mpopcnt", "-mbmi", "-mbmi2"),
     "-Wno-maybe-uninitialized",  # GCC 12 warns inside its own intrinsics
 ]
 X86_LEVELS = {
-    "level_avx2": ["-mavx2", "-mf16c", "-mpopcnt", "-mbmi"],
+    "level_avx2": ["-mavx2", "-mf16c", "-mpopcnt", "-mbmi", "-mbmi2"],
     "level_avx512": AVX512,
     "level_avx512_bitalg": [*AVX512, "-mavx512bitalg"],
 }

@@ -145,13 +145,13 @@ void count_around(const Task& task, const StridedMap<Isa, kDtype>& map, const Ho
                   int64_t u, int blocks, const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
   float* const around = workspace.around;
-  visit_around(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
-    around[y * geometry.w + x] = map.at(y, x);
+  visit_around(hot, hot_count, geometry, [&](const Spot& spot) __attribute__((always_inline)) {
+    around[spot.place] = map.at(spot);
   });
-  const RowMap<Isa, Dtype::f32> gathered = {around, geometry.w};
+  const RowMap<Isa, Dtype::f32> gathered = {around};
   count_map<Isa>(task, gathered, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
-  visit_around(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
-    around[y * geometry.w + x] = float_of(kNan);
+  visit_around(hot, hot_count, geometry, [&](const Spot& spot) __attribute__((always_inline)) {
+    around[spot.place] = float_of(kNan);
   });
 }
 
@@ -204,7 +204,7 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     } else if (hot_count == 0) {
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
-      count_map<Isa>(task, RowMap<Isa, kDtype>{values, w}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else if (kOrder == Order::units && task.geometry.narrow) {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
       count_around<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);

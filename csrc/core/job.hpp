@@ -50,6 +50,7 @@ struct alignas(kLine) RowReaders {
   float fractions[kRowPair][kReaders];
   int32_t above[kReaders];  // all bits set: the pair lies between the row above and this one; none: below this one
   int64_t first;            // number of the first pair
+  int64_t up, down;         // values of a contiguous map from the row to the one above and below; 0 at a border
 };
 
 // What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.

@@ -78,6 +78,11 @@ struct Prefetch {
   }
 };
 
+// A value's row and column, and its place in a contiguous map.
+struct Spot {
+  int64_t y, x, place;
+};
+
 // Eight source columns, interpolated between two source rows. A word's pixels pick theirs.
 template <class Isa>
 struct Columns {
@@ -105,10 +110,9 @@ struct Corners {
 template <class Isa, Dtype kDtype>
 struct RowMap {
   const typename Element<kDtype>::Stored* values;
-  int64_t w;
 
-  __attribute__((always_inline)) float at(int64_t y, int64_t x) const {
-    return Isa::template decode<kDtype>(values[y * w + x]);
+  __attribute__((always_inline)) float at(const Spot& spot) const {
+    return Isa::template decode<kDtype>(values[spot.place]);
   }
 
   __attribute__((always_inline)) Columns<Isa> cells(const Geometry&, const RowPair& pair, const Word& word) const {
@@ -124,7 +128,9 @@ struct StridedMap {
   const typename Element<kDtype>::Stored* values;
   int64_t stride_y, stride_x;
 
-  float at(int64_t y, int64_t x) const { return Isa::template decode<kDtype>(values[y * stride_y + x * stride_x]); }
+  __attribute__((always_inline)) float at(const Spot& spot) const {
+    return Isa::template decode<kDtype>(values[spot.y * stride_y + spot.x * stride_x]);
+  }
 
   Corners<Isa> cells(const Geometry& geometry, const RowPair& pair, const Word& word) const {
     const auto* top = values + pair.row * stride_y + word.first * stride_x;

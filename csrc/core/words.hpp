@@ -26,7 +26,7 @@ struct Marks {
   uint64_t* live_pairs;  // [pair_count / 64 + 1]
 };
 
-// Calls visit(y, x) for every hot value, in one loop over the bits of all entries, for how many each has is nothing that
+// Calls visit(spot) for every hot value, in one loop over the bits of all entries, for how many each has is nothing that
 // a processor could foresee. After the last one it reads an entry more, which there is room for.
 template <class Visit>
 __attribute__((always_inline)) inline void visit_hot(const Hot* hot, int hot_count, const Geometry& geometry,
@@ -42,32 +42,33 @@ __attribute__((always_inline)) inline void visit_hot(const Hot* hot, int hot_cou
     hot += done;
     first = *hot >> 32;
     bits = done ? static_cast<uint32_t>(*hot) : bits;
-    const int64_t y = static_cast<int64_t>((static_cast<unsigned __int128>(place) * geometry.w_reciprocal) >> 63);
-    visit(y, static_cast<int64_t>(place) - y * geometry.w);
+    const int64_t y = static_cast<int64_t>(static_cast<unsigned __int128>(2 * place) * geometry.w_reciprocal >> 64);
+    visit(Spot{y, static_cast<int64_t>(place) - y * geometry.w, static_cast<int64_t>(place)});
   }
 }
 
-// Calls visit(y, x) for every hot value and the eight around it; at a border, for some of them twice.
+// Calls visit(spot) for every hot value and the eight around it; at a border, for some of them twice.
 template <class Visit>
 __attribute__((always_inline)) inline void visit_around(const Hot* hot, int hot_count, const Geometry& geometry,
                                                         Visit visit) {
-  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
-    const int64_t rows[] = {std::max<int64_t>(y - 1, 0), y, std::min<int64_t>(y + 1, geometry.h - 1)};
-    const int64_t columns[] = {std::max<int64_t>(x - 1, 0), x, std::min<int64_t>(x + 1, geometry.w - 1)};
-    for (const int64_t row : rows) {
-      for (const int64_t column : columns) visit(row, column);
+  visit_hot(hot, hot_count, geometry, [&](const Spot& spot) __attribute__((always_inline)) {
+    const int64_t rows[] = {std::max<int64_t>(spot.y - 1, 0), spot.y, std::min<int64_t>(spot.y + 1, geometry.h - 1)};
+    const int64_t columns[] = {std::max<int64_t>(spot.x - 1, 0), spot.x, std::min<int64_t>(spot.x + 1, geometry.w - 1)};
+    for (const int64_t y : rows) {
+      for (const int64_t x : columns) visit(Spot{y, x, y * geometry.w + x});
     }
   });
 }
 
-// Which pairs of pixel rows reach above a threshold at a source column, where it has values of neighbouring source
-// rows: interpolation along a pixel row never exceeds the larger end. A bit for each of the readers.
+// Which pairs of pixel rows that read a hot value reach above a threshold at its source column: interpolation along a
+// pixel row never exceeds the larger end. A bit for each of the readers.
 template <class Isa, class Map>
-__attribute__((always_inline)) inline uint32_t pairs_above(const Map& map, const Geometry& geometry,
-                                                           const RowReaders& readers, int64_t y, int64_t x,
-                                                           float threshold) {
-  return Isa::pairs_above(readers, map.at(std::max<int64_t>(y - 1, 0), x), map.at(y, x),
-                          map.at(std::min<int64_t>(y + 1, geometry.h - 1), x), threshold);
+__attribute__((always_inline)) inline uint32_t pairs_above(const Map& map, const RowReaders& readers,
+                                                           const Spot& hot, float threshold) {
+  const auto at = [&](int64_t step) __attribute__((always_inline)) {
+    return map.at({hot.y + (step > 0) - (step < 0), hot.x, hot.place + step});
+  };
+  return Isa::pairs_above(readers, at(-readers.up), at(0), at(readers.down), threshold);
 }
 
 // Lists the words of pairs of pixel rows that read a source column where one of the two reaches above the threshold,
@@ -77,14 +78,14 @@ int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geom
                        Item* items, Prefetch& prefetch) {
   const char* next = prefetch.next;
   typename Isa::Marks marks;
-  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) __attribute__((always_inline)) {
+  visit_hot(hot, hot_count, geometry, [&](const Spot& spot) __attribute__((always_inline)) {
     Prefetch::fetch(next, kLine);
-    const RowReaders* readers = geometry.row_readers + y * geometry.reader_groups;
+    const RowReaders* readers = geometry.row_readers + spot.y * geometry.reader_groups;
     uint64_t pairs = 0;
     for (int i = 0; i < geometry.reader_groups; ++i) {
-      pairs |= static_cast<uint64_t>(pairs_above<Isa>(map, geometry, readers[i], y, x, threshold)) << readers[i].first;
+      pairs |= static_cast<uint64_t>(pairs_above<Isa>(map, readers[i], spot, threshold)) << readers[i].first;
     }
-    marks.add(pairs, static_cast<uint16_t>(geometry.column_readers[x]));
+    marks.add(pairs, static_cast<uint16_t>(geometry.column_readers[spot.x]));
   });
   prefetch.next = next;
   uint16_t words[kFewPairs];
@@ -103,14 +104,14 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
                         const Marks& marks, Item* items, Prefetch& prefetch) {
   const char* next = prefetch.next;
   const int masks = geometry.word_masks;
-  visit_hot(hot, hot_count, geometry, [&](int64_t y, int64_t x) {
+  visit_hot(hot, hot_count, geometry, [&](const Spot& spot) {
     Prefetch::fetch(next, kLine);
     for (int i = 0; i < geometry.reader_groups; ++i) {
-      const RowReaders& readers = geometry.row_readers[y * geometry.reader_groups + i];
-      for (uint32_t pairs = pairs_above<Isa>(map, geometry, readers, y, x, threshold); pairs; pairs &= pairs - 1) {
+      const RowReaders& readers = geometry.row_readers[spot.y * geometry.reader_groups + i];
+      for (uint32_t pairs = pairs_above<Isa>(map, readers, spot, threshold); pairs; pairs &= pairs - 1) {
         const int64_t pair = readers.first + __builtin_ctz(pairs);
         marks.live_pairs[pair / 64] |= uint64_t{1} << pair % 64;
-        for (int j = 0; j < masks; ++j) marks.words[pair * masks + j] |= geometry.column_readers[x * masks + j];
+        for (int j = 0; j < masks; ++j) marks.words[pair * masks + j] |= geometry.column_readers[spot.x * masks + j];
       }
     }
   });

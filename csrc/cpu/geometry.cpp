@@ -52,6 +52,8 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
       RowReaders readers = {};
       const int64_t first = first_pair[std::max(y - 1, 0)] + group * kReaders;
       if (first < first_pair[y + 1]) readers.first = first;
+      readers.up = y > 0 ? view_.w : 0;
+      readers.down = y < h - 1 ? view_.w : 0;
       for (int i = 0; i < kReaders; ++i) {
         const bool reads = first + i < first_pair[y + 1];
         readers.above[i] = reads && pairs_[first + i].row < y ? -1 : 0;
