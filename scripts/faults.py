@@ -4,8 +4,8 @@ Not here, for no result tells:
 
 - ``>=`` for ``>`` at the bound of a selection. A value equal to the bound is one of the ``keep`` largest or a tie of
   the smallest of them.
-- ``>=`` for ``>`` in the scan of a map, and marks that are not cleared after one. More words are then interpolated,
-  and all their pixels compared with the threshold.
+- ``>=`` for ``>`` in the scan of a map or of a source column, another row above or below a hot value, and marks that
+  are not cleared after a map. More words are then interpolated, and all their pixels compared with the threshold.
 - A bound that is the next lower value, in a selection. The buffers then hold a little more than they must.
 - A barrier left out of the CUDA kernels. The host runs a block's threads one after the other.
 """
@@ -72,17 +72,16 @@ FAULTS = [
     Fault(
         "columns-before-rows",
         "csrc/core/words.hpp",
-        "values[j] = sides.at(Isa::load_rows(fractions + j * Isa::kRows)).at(tx);",
-        "{ const Lerp<Lanes> top(sides.left.start, sides.right.start), "
-        "rise(sides.left.difference, sides.right.difference); "
-        "values[j] = top.at(tx) + Isa::load_rows(fractions + j * Isa::kRows) * rise.at(tx); }",
+        "cells.at(Isa::load_rows(pair.fractions + j * Isa::kRows)).at(tx)",
+        "Lerp<Lanes>(cells.at(Lanes{}).at(tx), cells.at(Lanes{} + 1.0f).at(tx))"
+        ".at(Isa::load_rows(pair.fractions + j * Isa::kRows))",
         COUNT,
     ),
     Fault(
         "top-for-bottom",
         "csrc/core/maps.hpp",
-        "{{Isa::pick(top, word.left), Isa::pick(bottom, word.left)},",
-        "{{Isa::pick(bottom, word.left), Isa::pick(top, word.left)},",
+        "values + pair.bottom + word.first",
+        "values + pair.top + word.first",
         COUNT,
     ),
     Fault(
@@ -116,9 +115,9 @@ FAULTS = [
     ),
     Fault(
         "last-row-of-an-odd-number-lost",
-        "csrc/core/words.hpp",
-        "if (rows > 0) find_in(std::integral_constant<int, 1>());",
-        "",
+        "csrc/cpu/geometry.cpp",
+        "row < end; row += kRowPair",
+        "row + 1 < end; row += kRowPair",
         COUNT,
     ),
     Fault(
@@ -145,8 +144,8 @@ FAULTS = [
     Fault(
         "lower-row-of-a-pair-lost-avx512",
         "csrc/cpu/isa_avx512.hpp",
-        "_CMP_GT_OQ)) << (16 * i);",
-        "_CMP_GT_OQ) & 0xff) << (16 * i);",
+        "_mm512_set1_ps(threshold), _CMP_GT_OQ);",
+        "_mm512_set1_ps(threshold), _CMP_GT_OQ) & 0xff;",
         COUNT,
         build="emulated",
     ),
@@ -234,9 +233,65 @@ FAULTS = [
         "const bool done = (bits & (bits - 1)) == 0;",
         COUNT,
     ),
-    Fault("units-not-transposed", "csrc/core/bits.hpp", "rows[i | width] ^= swap;", "", COUNT),
+    Fault("units-not-transposed-portable", "csrc/cpu/isa_portable.hpp", "rows[i | width] ^= swap;", "", COUNT),
+    Fault(
+        "units-transposed-in-another-order", "csrc/cpu/isa_x86.hpp", "rows[8 * k + j] =", "rows[8 * k + 7 - j] =", COUNT
+    ),
     # --- which words are looked at, and where they read
-    Fault("readers-of-the-row-above-dropped", "csrc/core/words.hpp", "marks[above * masks + j] |= readers;", "", COUNT),
+    Fault(
+        "readers-of-the-row-above-dropped",
+        "csrc/cpu/geometry.cpp",
+        "first_pair[std::max(y - 1, 0)] + group",
+        "first_pair[y] + group",
+        COUNT,
+    ),
+    Fault(
+        "readers-of-the-row-above-taken-for-those-below",
+        "csrc/cpu/geometry.cpp",
+        "pairs_[first + i].row < y",
+        "pairs_[first + i].row > y",
+        COUNT,
+    ),
+    Fault(
+        "last-readers-dropped", "csrc/cpu/geometry.cpp", "(most + kReaders - 1) / kReaders", "most / kReaders", COUNT
+    ),
+    Fault(
+        "readers-on-a-pair-s-second-row-dropped-portable",
+        "csrc/cpu/isa_portable.hpp",
+        "for (const auto& fractions : readers.fractions) {",
+        "for (const auto& fractions : {readers.fractions[0]}) {",
+        COUNT,
+    ),
+    Fault(
+        "marks-beyond-32-pairs-lost-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "static_cast<__mmask32>(pairs >> 32)",
+        "static_cast<__mmask32>(pairs)",
+        COUNT,
+        build="emulated",
+    ),
+    Fault("marks-beyond-16-pairs-lost-avx2", "csrc/cpu/isa_avx2.hpp", "0x0100 + 0x0202 * i", "0x0100", COUNT),
+    Fault(
+        "words-beyond-8-misplaced-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "touched >>= 8, first += 8",
+        "touched >>= 8, first += 7",
+        COUNT,
+    ),
+    Fault(
+        "seventeen-words-taken-for-few",
+        "csrc/core/count.hpp",
+        "task.geometry.words <= kFewWords",
+        "task.geometry.words <= kFewWords + 1",
+        COUNT,
+    ),
+    Fault(
+        "sixty-five-pairs-taken-for-few",
+        "csrc/core/count.hpp",
+        "task.geometry.pair_count <= kFewPairs",
+        "task.geometry.pair_count <= kFewPairs + 1",
+        COUNT,
+    ),
     Fault(
         "readers-of-the-right-neighbour-dropped", "csrc/cpu/geometry.cpp", "x <= right; ++x", "x <= left; ++x", COUNT
     ),
@@ -250,12 +305,14 @@ FAULTS = [
     Fault(
         "right-neighbour-is-itself", "csrc/cpu/geometry.cpp", "right = std::min(left + 1, w - 1)", "right = left", COUNT
     ),
-    Fault("next-row-is-itself", "csrc/cpu/geometry.cpp", "std::min<int64_t>(y + 1, h - 1) * w", "y * w", COUNT),
+    Fault(
+        "next-row-is-itself", "csrc/cpu/geometry.cpp", "std::min<int64_t>(y + 1, h - 1) * view_.w", "y * view_.w", COUNT
+    ),
     Fault(
         "next-row-is-itself-strided",
         "csrc/core/maps.hpp",
-        "std::min(y + 1, geometry.h - 1) * stride_y",
-        "y * stride_y",
+        "std::min<int64_t>(pair.row + 1, geometry.h - 1) * stride_y",
+        "pair.row * stride_y",
         COUNT,
     ),
     Fault(
@@ -268,7 +325,13 @@ FAULTS = [
     Fault(
         "padding-rows-have-pixels", "csrc/cpu/geometry.cpp", "std::numeric_limits<float>::quiet_NaN()", "0.0f", COUNT
     ),
-    Fault("ninth-column-of-eight", "csrc/cpu/geometry.cpp", "word.columns <= 8", "word.columns <= 9", COUNT),
+    Fault(
+        "ninth-column-of-eight",
+        "csrc/cpu/geometry.cpp",
+        "right - word.first < kWord",
+        "right - word.first <= kWord",
+        COUNT,
+    ),
     Fault(
         "row-of-a-place-off-by-one",
         "csrc/cpu/geometry.cpp",
@@ -276,8 +339,20 @@ FAULTS = [
         "(uint64_t{1} << 63) / w",
         COUNT,
     ),
-    Fault("words-beyond-64-dropped", "csrc/core/words.hpp", "marks[y * masks + word / 64]", "marks[y * masks]", COUNT),
-    Fault("rows-beyond-64-dropped", "csrc/core/words.hpp", "live_rows[y / 64] |=", "live_rows[0] |=", COUNT),
+    Fault(
+        "words-beyond-64-dropped",
+        "csrc/core/words.hpp",
+        "marks.words[pair * masks + word / 64]",
+        "marks.words[pair * masks]",
+        COUNT,
+    ),
+    Fault(
+        "pairs-beyond-64-dropped",
+        "csrc/core/words.hpp",
+        "marks.live_pairs[pair / 64] |=",
+        "marks.live_pairs[0] |=",
+        COUNT,
+    ),
     # --- reading maps
     Fault("rows-taken-as-contiguous", "csrc/core/count.hpp", " && (acts.stride_y == w || h == 1)", "", COUNT),
     Fault(
@@ -290,10 +365,18 @@ FAULTS = [
     Fault(
         "strides-swapped",
         "csrc/core/maps.hpp",
-        "top = values + y * stride_y + word.first * stride_x;",
-        "top = values + y * stride_x + word.first * stride_y;",
+        "top = values + pair.row * stride_y + word.first * stride_x;",
+        "top = values + pair.row * stride_x + word.first * stride_y;",
         COUNT,
     ),
+    Fault(
+        "right-neighbours-not-gathered",
+        "csrc/core/words.hpp",
+        "std::min<int64_t>(spot.x + 1, geometry.w - 1)",
+        "spot.x",
+        COUNT,
+    ),
+    Fault("values-gathered-stay", "csrc/core/count.hpp", "around[spot.place] = float_of(kNan);", "", COUNT),
     Fault("subnormal-halves-doubled", "csrc/core/floats.hpp", "exponent = 1;", "exponent = 2;", COUNT),
     Fault(
         "axes-swapped",
@@ -334,7 +417,13 @@ FAULTS = [
         "if (!scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite",
         COUNT,
     ),
-    Fault("non-finite-is-zero", "csrc/core/count.hpp", "float_of(kNan);", "0.0f;", COUNT),
+    Fault(
+        "non-finite-is-zero",
+        "csrc/core/count.hpp",
+        "workspace.finite[place] = float_of(kNan);",
+        "workspace.finite[place] = 0.0f;",
+        COUNT,
+    ),
     Fault(
         "last-non-finite-named",
         "csrc/core/count.hpp",
@@ -442,10 +531,18 @@ FAULTS = [
     ),
     Fault(
         "padding-pixels-counted",
-        "csrc/cpu/backend.cpp",
-        "std::clamp<int64_t>(geometry.W - byte * kWord, 0, kWord);",
+        "csrc/cpu/geometry.cpp",
+        "std::clamp(columns.size - static_cast<int>(place % view_.row_bytes) * kWord, 0, kWord);",
         "kWord;",
         COUNT,
+    ),
+    Fault(
+        "padding-pixels-of-another-row",
+        "csrc/cpu/geometry.cpp",
+        "word.left[kWord + i] = word.left[i] + kWord;",
+        "word.left[kWord + i] = i < count ? word.left[i] + kWord : 0;",
+        COUNT,
+        build="emulated",
     ),
     Fault(
         "whole-image-labels-dropped",
