@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-class Acts:
-    def __init__(self, address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]) -> None: ...
+# Address, dtype (DTYPE_NUMBERS), shape, strides in elements.
+Acts = tuple[int, int, Sequence[int], Sequence[int]]
 
 class Masks:
     def __init__(

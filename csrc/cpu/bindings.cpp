@@ -35,8 +35,10 @@ T* at(std::uintptr_t address) {
 
 using Shape = std::tuple<int64_t, int64_t, int, int>;
 using Strides = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+using ActsFields = std::tuple<std::uintptr_t, int, Shape, Strides>;
 
-Acts make_acts(std::uintptr_t address, int dtype, const Shape& shape, const Strides& strides) {
+Acts make_acts(const ActsFields& fields) {
+  const auto& [address, dtype, shape, strides] = fields;
   const auto& [images, units, h, w] = shape;
   const auto& [stride_n, stride_u, stride_y, stride_x] = strides;
   const auto reach = [](int64_t size, int64_t stride) { return std::max<int64_t>((size - 1) * stride, 0); };
@@ -58,12 +60,22 @@ auto view_of(const py::object& self) {
 }  // namespace
 }  // namespace pydissect
 
+// Activations come as a tuple: an object of a class of its own would take longer to make than the call.
+template <>
+struct pybind11::detail::type_caster<pydissect::Acts> {
+  PYBIND11_TYPE_CASTER(pydissect::Acts, const_name("Acts"));
+
+  bool load(handle source, bool convert) {
+    make_caster<pydissect::ActsFields> fields;
+    if (!fields.load(source, convert)) return false;
+    value = pydissect::make_acts(cast_op<pydissect::ActsFields>(fields));
+    return true;
+  }
+};
+
 PYBIND11_MODULE(_cpu, module) {
   using namespace pydissect;
   module.doc() = "SIMD kernels for the CPU; used through pydissect.backends.cpu.";
-
-  py::class_<Acts>(module, "Acts")
-      .def(py::init(&make_acts), py::arg("address"), py::arg("dtype"), py::arg("shape"), py::arg("strides"));
 
   py::class_<Masks>(module, "Masks")
       .def(py::init([](std::uintptr_t bitmap_ranges, std::uintptr_t bitmap_concepts,

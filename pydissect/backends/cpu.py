@@ -23,8 +23,8 @@ def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int]) -> _
     return _cpu.Geometry(rows.indices, rows.fractions, columns.indices, columns.fractions, *source)
 
 
-def _acts(acts: Tensor) -> _cpu.Acts:
-    return _cpu.Acts(acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], acts.shape, acts.stride())
+def _acts(acts: Tensor) -> "_cpu.Acts":
+    return acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], acts.shape, acts.stride()
 
 
 def _masks(masks: PackedMasks) -> _cpu.Masks:
