@@ -27,7 +27,7 @@ struct Workspace {
   float* around;          // [h * w + kWord] NaN between two maps
   Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
   Scan* scans;            // [units scanned together]
-  Marks marks;
+  ManyMarks marks;
   Item* items;            // [pair_count * words + kAppendSlack]
   uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side, and a row more
   Found* found;           // [L, places + kAppendSlack]

@@ -21,13 +21,13 @@ constexpr int kFewWords = 16;     // words a row, of which Isa::Marks holds a bi
 constexpr int kFewWordBits = 16;  // then the number of bits: what they are taken apart by is known beforehand
 
 // One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
-struct Marks {
+struct ManyMarks {
   uint64_t* words;       // [pair_count, word_masks]
   uint64_t* live_pairs;  // [pair_count / 64 + 1]
 };
 
-// Calls visit(spot) for every hot value, in one loop over the bits of all entries, for how many each has is nothing that
-// a processor could foresee. After the last one it reads an entry more, which there is room for.
+// Calls visit(spot) for every hot value, in one loop over the bits of all entries, for how many each has is nothing
+// that a processor could foresee. After the last one it reads an entry more, which there is room for.
 template <class Visit>
 __attribute__((always_inline)) inline void visit_hot(const Hot* hot, int hot_count, const Geometry& geometry,
                                                      Visit visit) {
@@ -101,7 +101,7 @@ int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geom
 // The same for a geometry of any size.
 template <class Isa, class Map>
 int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geometry& geometry, float threshold,
-                        const Marks& marks, Item* items, Prefetch& prefetch) {
+                        const ManyMarks& marks, Item* items, Prefetch& prefetch) {
   const char* next = prefetch.next;
   const int masks = geometry.word_masks;
   visit_hot(hot, hot_count, geometry, [&](const Spot& spot) {
