@@ -539,8 +539,8 @@ FAULTS = [
     Fault(
         "padding-pixels-of-another-row",
         "csrc/cpu/geometry.cpp",
-        "word.left[kWord + i] = word.left[i] + kWord;",
-        "word.left[kWord + i] = i < count ? word.left[i] + kWord : 0;",
+        "i < kWord; ++i) {\n      word.left[kWord + i]",
+        "i < count; ++i) {\n      word.left[kWord + i]",
         COUNT,
         build="emulated",
     ),
