@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +143,7 @@ def test_the_argument_is_laid_out_as_the_kernel_reads_it() -> None:
     is_as_large_as("Arguments", laid)
     for name in ("acts", "bitmaps", "first_columns", "intersection", "first_nonfinite"):
         assert fields[name].to_bytes(8, "little") in laid
-    other = count_launch(replace(arguments, threshold=case.threshold[:1]), sums, place, LIMITS).fields
+    other = count_launch(arguments._replace(threshold=case.threshold[:1]), sums, place, LIMITS).fields
     assert _cpu.cuda_arguments(other) != laid
 
 

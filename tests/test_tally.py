@@ -453,7 +453,7 @@ def test_a_tally_needs_a_threshold_for_each_unit():
         Tally(0.5, 5)
 
 
-def test_masks_that_have_been_counted_can_be_selected_moved_and_pickled():
+def test_masks_that_have_been_counted_can_be_selected_compacted_and_pickled():
     """Counting keeps addresses with the masks; other masks made of them must not inherit these."""
     case = make_case(units=3, images=4)
     masks = PackedMasks.from_bool(case.masks, case.category_names)

@@ -2,8 +2,8 @@
 //
 // For every image: lay out its masks side by side (lay_out_masks). For every block of units: scan
 // their maps against the lowest level (scan.hpp). For every map that has a value above it: list the
-// words that may have pixels (find_items), interpolate these (find_words), AND and popcount the
-// words found against all masks of the image side by side (count_words), and add up (flush).
+// words that may have pixels (list_few_items, list_many_items), interpolate these (find_words), AND and
+// popcount the words found against all masks of the image side by side (count_words), and add up (flush).
 //
 // Isa is an instruction set's description (csrc/cpu/isa_*.hpp). Functions here are templates
 // over it, all of them, so that the linker can never put one set's code in the place of another's.
@@ -24,7 +24,7 @@ constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overfl
 struct Workspace {
   float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
   float* finite;          // [h * w]
-  float* around;          // [h * w + kWord] NaN between two maps
+  float* around;          // [h * w + kWord] if units lie side by side; NaN between two maps
   Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
   Scan* scans;            // [units scanned together]
   ManyMarks marks;
@@ -205,12 +205,11 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
       continue;
     } else if (kOrder == Order::rows && values + size + kWord <= end) {
       count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
-    } else if (kOrder == Order::units && task.geometry.narrow) {
-      const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      count_around<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     } else {
       const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      const bool gather = kOrder == Order::units && task.geometry.narrow;
+      const auto count = gather ? count_around<Isa, kDtype> : count_map<Isa, StridedMap<Isa, kDtype>>;
+      count(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
     }
   }
 }

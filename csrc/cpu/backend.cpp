@@ -27,11 +27,11 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   Workspace& workspace = own_workspace;
   const Geometry& geometry = task.geometry;
   const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w, places = places_of(geometry);
-  const int64_t blocks = max_bitmaps / kMaskBlock + 1;
+  const int64_t blocks = max_bitmaps / kMaskBlock + 1, around = task.acts.stride_u == 1 ? size + kWord : 0;
   const int64_t marked_words = geometry.pair_count * geometry.word_masks, live_pairs = geometry.pair_count / 64 + 1;
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
-  arena.reserve(&workspace.around, size + kWord);
+  arena.reserve(&workspace.around, around);
   arena.reserve(&workspace.hot, units_together(task.acts) * hot_capacity(size));
   arena.reserve(&workspace.scans, units_together(task.acts));
   arena.reserve(&workspace.marks.words, marked_words);
@@ -42,7 +42,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.found_counts, task.levels);
   arena.reserve(&workspace.totals, blocks * kMaskBlock);
   arena.allocate();
-  std::fill_n(workspace.around, size + kWord, float_of(kNan));
+  std::fill_n(workspace.around, around, float_of(kNan));
   std::fill_n(workspace.marks.words, marked_words, 0);
   std::fill_n(workspace.marks.live_pairs, live_pairs, 0);
   return workspace;

@@ -118,7 +118,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // Compares the values of up to 32 units, side by side, with their thresholds.
   class UnitScan {
    public:
-    UnitScan(const float* lowest, int units) : units_(units) {
+    UnitScan(const float* lowest, int units) {
       for (int g = 0; g < 2; ++g) {
         lanes_[g] = static_cast<__mmask16>(valid(0, units) >> (16 * g));
         lowest_[g] = _mm512_maskz_loadu_ps(lanes_[g], lowest + 16 * g);
@@ -129,7 +129,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     // above[i] = which units' values are above their thresholds at the i-th of `count` pixels that `next` gives.
     template <Dtype kDtype, class Next>
     void compare(int count, Next next, uint32_t* above) {
-      if (units_ == 32) {
+      if (lanes_[1] == 0xffff) {
         compare_in<kDtype>(0xffff, 0xffff, count, next, above);
       } else {
         compare_in<kDtype>(lanes_[0], lanes_[1], count, next, above);
@@ -158,7 +158,6 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       for (int g = 0; g < 2; ++g) largest_[g] = largest[g];
     }
 
-    int units_;
     __mmask16 lanes_[2];
     __m512 lowest_[2];
     __m512i largest_[2];

@@ -30,8 +30,7 @@ def _acts(acts: Tensor) -> "_cpu.Acts":
 def _masks(masks: PackedMasks) -> _cpu.Masks:
     """The kernels' view of the masks, made once."""
     if masks.cpu_view is None:
-        contiguous = [masks.bitmap_ranges, masks.whole_ranges, masks.annotated]
-        contiguous = [tensor.contiguous() for tensor in contiguous]
+        contiguous = [tensor.contiguous() for tensor in (masks.bitmap_ranges, masks.whole_ranges, masks.annotated)]
         ranges, whole_ranges, annotated = (tensor.data_ptr() for tensor in contiguous)
         view = _cpu.Masks(
             bitmap_ranges=ranges,
