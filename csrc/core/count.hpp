@@ -14,9 +14,9 @@
 
 namespace pydissect {
 
-constexpr int64_t kBlockBytes = 1 << 16;  // of the maps that are scanned together, so that they stay in the cache
+constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
-constexpr int64_t kMostAhead = 512;       // bytes fetched for an item: more at once hold up what it loads
+constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 

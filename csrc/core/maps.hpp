@@ -64,8 +64,12 @@ inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int 
 }
 
 // Fetches what is counted later, line by line, while this is worked on: the more evenly, the less waits for memory.
-// Into the second cache, since the first one holds what is worked on.
+// Into the second cache, since the first one holds what is worked on. Lines asked for faster than memory delivers them
+// are dropped.
 struct Prefetch {
+  static constexpr int kScanned = 2 * kLine;  // bytes that are scanned while a line is fetched
+  static constexpr int kSoon = 64 * kLine;    // bytes from what is scanned to what the first cache needs next
+
   const char* next;
   int64_t step;   // bytes for each item
   int64_t items;  // so far
@@ -75,6 +79,13 @@ struct Prefetch {
     __builtin_prefetch(next, 0, 2);
     for (int64_t byte = kLine; byte < step; byte += kLine) __builtin_prefetch(next + byte, 0, 2);
     next += step;
+  }
+
+  // For kScanned bytes that are scanned.
+  static __attribute__((always_inline)) void scan(const char*& next, const void* scanned) {
+    fetch(next, kLine);
+    const char* soon = static_cast<const char*>(scanned) + kSoon;
+    for (int byte = 0; byte < kScanned; byte += kLine) __builtin_prefetch(soon + byte);
   }
 };
 

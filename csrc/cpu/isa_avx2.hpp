@@ -77,6 +77,7 @@ struct Avx2 : X86<Avx2> {
    private:
     static constexpr int kLanes = 32 / sizeof(Stored);
     static constexpr int kLook = 8 * kLanes;  // values looked at together
+    static constexpr int kScanned = Prefetch::kScanned / sizeof(Stored);
 
     // The numbers whose sign bit was set, others zero.
     static __m256i negative(__m256i bits, __m256i numbers) {
@@ -96,7 +97,7 @@ struct Avx2 : X86<Avx2> {
         uint64_t hot_looks = 0;
         for (int look = 0; look < looks; ++look) {
           const Stored* values = map + std::min(begin + look * kLook, size - kLook);
-          Prefetch::fetch(next, kLine);
+          for (int i = 0; i < kLook; i += kScanned) Prefetch::scan(next, values + i);
           __m256i largest = load(values);
           most = larger_unsigned(most, largest);
           for (int i = 1; i < 8; ++i) {

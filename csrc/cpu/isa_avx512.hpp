@@ -72,7 +72,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       // Whole, without the masks that the last ones take.
       for (; begin + 32 <= size; begin += 32) {
         append_hot(hot, count, begin, above(map + begin, ~0u, cut));
-        if (begin % kScannedALine == 0) Prefetch::fetch(next, kLine);
+        if (begin % kScanned == 0) Prefetch::scan(next, map + begin);
       }
       if (begin < size) append_hot(hot, count, begin, above(map + begin, valid(begin, size), cut));
       return count;
@@ -88,8 +88,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     }
 
    private:
-    // Values that are scanned while a line is fetched: four lines of them.
-    static constexpr int kScannedALine = 4 * kLine / sizeof(typename Element<kDtype>::Stored);
+    static constexpr int kScanned = Prefetch::kScanned / sizeof(typename Element<kDtype>::Stored);
 
     // Which of 32 values are above the cut, of those that are `lanes`.
     uint32_t above(const typename Element<kDtype>::Stored* values, uint32_t lanes,
