@@ -6,20 +6,6 @@ import numpy.typing as npt
 # Address, dtype (DTYPE_NUMBERS), shape, strides in elements.
 Acts = tuple[int, int, Sequence[int], Sequence[int]]
 
-class Masks:
-    def __init__(
-        self,
-        bitmap_ranges: int,
-        bitmap_concepts: int,
-        bitmap_pixels: int,
-        bitmaps: int,
-        whole_ranges: int,
-        whole_concepts: int,
-        annotated: int,
-        concepts: int,
-        categories: int,
-    ) -> None: ...
-
 class Geometry:
     def __init__(
         self,

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .errors import InputError
 
+_MOST_KEPT = 2**16  # concepts, of which there are more only where labels are wrong
+
 
 @dataclass(frozen=True, eq=False)
 class Categories:
@@ -25,13 +27,12 @@ class Categories:
     everywhere: bool = False
 
     @classmethod
-    @lru_cache(maxsize=64)
     def single(cls, num_concepts: int) -> "Categories":
         """One category, annotated in every image: what plain bool masks and label maps have.
 
         The same object for the same number, so that comparing two costs nothing.
         """
-        return cls(("concept",), torch.zeros(num_concepts, dtype=torch.int64, device="cpu"), everywhere=True)
+        return _single(num_concepts) if num_concepts <= _MOST_KEPT else _single.__wrapped__(num_concepts)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "Categories":
@@ -55,13 +56,22 @@ class Categories:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Categories)
+            self is other
+            or isinstance(other, Categories)
             and self.names == other.names
             and self.everywhere == other.everywhere
             and torch.equal(self.of_concept.cpu(), other.of_concept.cpu())
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@lru_cache(maxsize=64)
+def _single(num_concepts: int) -> Categories:
+    # Kept for callers who may compute gradients, whoever is the first to ask.
+    with torch.inference_mode(False):
+        of_concept = torch.zeros(num_concepts, dtype=torch.int64, device="cpu")
+    return Categories(("concept",), of_concept, everywhere=True)
 
 
 def as_categories(categories: "Categories | Sequence[str] | None", num_concepts: int) -> Categories:

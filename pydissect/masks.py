@@ -54,10 +54,7 @@ class PackedMasks:
         whole_concepts: ``[V]`` int32, concepts that cover their whole image.
         annotated: ``[N, K]`` uint8, whether category ``k`` is annotated in image ``n``.
         bitmap_map: the memory map that ``bitmaps`` lies in, or None.
-        cpu_view: what the CPU backend made of the tensors' addresses, with tensors that it made for that; or None.
     """
-
-    cpu_view: tuple[_cpu.Masks, list[Tensor]] | None = None
 
     def __init__(
         self,
@@ -83,10 +80,6 @@ class PackedMasks:
         self.whole_concepts = whole_concepts
         self.annotated = annotated
         self.bitmap_map = bitmap_map
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What makes them: addresses in this process do not."""
-        return {name: value for name, value in vars(self).items() if name != "cpu_view"}
 
     @classmethod
     def from_bool(cls, masks: Any, categories: Categories | Sequence[str] | None = None) -> "PackedMasks":
@@ -333,7 +326,7 @@ class PackedMasks:
         )
 
     def _replace(self, **changes: Any) -> "PackedMasks":
-        return PackedMasks(**{**self.__getstate__(), **changes})
+        return PackedMasks(**{**vars(self), **changes})
 
     def of_categories(self, categories: Categories) -> "PackedMasks":
         """The masks with these categories, of which there must be as many, for as many concepts or more."""

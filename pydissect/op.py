@@ -168,6 +168,8 @@ def counts_in_graph(
     if threshold.shape[-1] != acts.shape[1]:
         raise InputError(f"threshold: expected one for each of the {acts.shape[1]} units")
     levels = threshold if threshold.ndim == 2 else threshold[None]
+    if len(levels) == 0:
+        raise InputError("threshold: expected at least one level")
     *sums, place = count_op(*op_arguments(acts, masks, levels, grid, nonfinite_off, backend))
     if not nonfinite_off:
         torch._assert_async(

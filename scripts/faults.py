@@ -167,9 +167,23 @@ FAULTS = [
     Fault(
         "highest-level-scanned",
         "csrc/cpu/backend.cpp",
-        "std::min(lowest[i % acts.units], thresholds[i])",
-        "std::max(lowest[i % acts.units], thresholds[i])",
+        "std::fmin(lowest[i % acts.units], thresholds[i])",
+        "std::fmax(lowest[i % acts.units], thresholds[i])",
         COUNT,
+    ),
+    Fault(
+        "nan-is-the-lowest-level",
+        "csrc/cpu/backend.cpp",
+        "std::fmin(lowest[i % acts.units], thresholds[i])",
+        "std::min(lowest[i % acts.units], thresholds[i])",
+        "tests/test_op.py",
+    ),
+    Fault(
+        "counts-without-all-memory",
+        "csrc/cpu/backend.cpp",
+        "if (failure) std::rethrow_exception(failure);",
+        "",
+        TALLY,
     ),
     Fault(
         "cut-rounded-up",
@@ -1071,8 +1085,8 @@ FAULTS = [
     Fault(
         "cuda-highest-level-for-lowest",
         "csrc/cuda/count.cuh",
-        "if (levels[level * units] < lowest)",
-        "if (levels[level * units] > lowest)",
+        "lowest = fminf(lowest, levels[level * units]);",
+        "lowest = fmaxf(lowest, levels[level * units]);",
         CUDA_HOST,
     ),
     Fault(

@@ -49,3 +49,11 @@ def test_as_categories():
     for wrong in (categories, ["a", "b"]):
         with pytest.raises(InputError, match="categories: expected one name for each of the 3 concepts, found 2"):
             as_categories(wrong, 3)
+
+
+def test_a_single_category_first_made_in_inference_can_be_used_with_gradients():
+    with torch.inference_mode():
+        of_concept = Categories.single(12345).of_concept
+    weights = torch.rand(1, requires_grad=True)
+    weights[of_concept].sum().backward()
+    assert weights.grad == 12345

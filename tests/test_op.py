@@ -1,14 +1,18 @@
 """Counting as one node of a graph: the operation's contract with torch, and the same integers as outside."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from engines import Engine, each_engine
 from strategies import Case, make_case
 from torch import Tensor
 
 import pydissect
 from pydissect.counts import Counts
+from pydissect.errors import InputError
 from pydissect.grids import ReceptiveField
-from pydissect.op import count_op, op_arguments
+from pydissect.op import count_op, counts_in_graph, op_arguments
 
 CASES = {
     "plain": make_case(levels=("value",)),
@@ -25,6 +29,35 @@ def test_contract(case: Case):
     torch.library.opcheck(
         count_op, op_arguments(case.acts, case.packed, case.threshold, case.grid, nonfinite_off=True, backend="auto")
     )
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_a_threshold_that_is_nan_leaves_its_unit_without_pixels(engine: Engine, dtype: torch.dtype):
+    """Whichever of a unit's levels it is."""
+    case = make_case(levels=("value", "below-pixel"), units=4, dtype=dtype)
+    levels = case.threshold.clone()
+    levels[0, 1] = levels[1, 2] = levels[:, 3] = torch.nan
+    case = replace(case, threshold=levels)
+    with engine.chosen() as backend:
+        arguments = op_arguments(
+            engine.placed(case.acts),
+            case.packed.to(engine.device),
+            levels.to(engine.device),
+            case.grid,
+            nonfinite_off=True,
+            backend=backend,
+        )
+        intersection, unit_area, unit_area_all, *_ = (tensor.cpu() for tensor in count_op(*arguments))
+    assert torch.equal(intersection, case.expected.intersection)
+    assert torch.equal(unit_area, case.expected.unit_area)
+    assert torch.equal(unit_area_all, case.expected.unit_area_all)
+
+
+def test_no_levels():
+    case = make_case(levels=("value",))
+    with pytest.raises(InputError, match="threshold: expected at least one level"):
+        counts_in_graph(case.acts, case.packed, case.threshold[:0], case.grid, "off", "auto")
 
 
 class Counting(torch.nn.Module):

@@ -1,7 +1,8 @@
 """Counting in batches."""
 
 import itertools
-import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from strategies import Case, cases, make_case, make_masks
 
 import pydissect
 from pydissect.categories import Categories
+from pydissect.counts import Counts
 from pydissect.errors import InputError
 from pydissect.grids import ReceptiveField
 from pydissect.masks import PackedMasks
@@ -453,16 +455,55 @@ def test_a_tally_needs_a_threshold_for_each_unit():
         Tally(0.5, 5)
 
 
-def test_masks_that_have_been_counted_can_be_selected_compacted_and_pickled():
-    """Counting keeps addresses with the masks; other masks made of them must not inherit these."""
+def counts_of(case: Case, masks: PackedMasks) -> Counts:
+    tally = tally_of(case)
+    tally.update(case.acts[: len(masks)], masks)
+    return tally.compute()
+
+
+def test_masks_whose_memory_has_moved_since_the_last_batch():
+    """As torch moves it, in place, to hand a tensor to another process."""
     case = make_case(units=3, images=4)
-    masks = PackedMasks.from_bool(case.masks, case.category_names)
-    fresh = PackedMasks.from_bool(case.masks[[2, 0]], case.category_names)
-    Tally(case.threshold, masks.num_concepts).update(case.acts, masks)
-    for again in (masks[[2, 0]], pickle.loads(pickle.dumps(masks))[[2, 0]], masks[[2, 0]].compact()):
-        expected = Tally(case.threshold, masks.num_concepts)
-        expected.update(case.acts[[2, 0]], fresh)
-        found = Tally(case.threshold, masks.num_concepts)
-        found.update(case.acts[[2, 0]], again)
-        assert torch.equal(found.compute().intersection, expected.compute().intersection)
-        assert torch.equal(found.compute().unit_area, expected.compute().unit_area)
+    masks, expected = case.packed, case.expected
+    for name, tensor in vars(masks).items():
+        if isinstance(tensor, torch.Tensor):
+            setattr(masks, name, tensor.clone())
+            assert counts_of(case, masks) == expected
+            getattr(masks, name).share_memory_()
+            assert counts_of(case, masks) == expected
+
+
+def test_masks_that_change_between_batches():
+    case = make_case(units=3, images=4)
+    for step in (1, 2):
+        masks = make_case(units=3, images=4).packed[::step]
+        assert counts_of(case, masks).unit_area.sum() > 0
+        masks.annotated.zero_()
+        assert counts_of(case, masks).unit_area.sum() == 0
+
+
+OUT_OF_MEMORY = """
+import resource, sys, torch, pydissect
+from pydissect.tally import Tally
+
+torch.set_num_threads(int(sys.argv[1]))
+acts = torch.rand(2, 64, 4, 4)
+small, large = (torch.ones(2, concepts, side, side, dtype=torch.bool) for concepts, side in ((3, 8), (3000, 256)))
+large[:, :, 0, 0] = False
+large = pydissect.PackedMasks.from_bool(large)
+tally = Tally(torch.full((64,), 0.5), 3000)
+Tally(torch.full((64,), 0.5), 3).update(acts, small)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2)
+try:
+    tally.update(acts, large)
+except MemoryError:
+    print("refused", int(tally.compute().intersection.sum()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
+    run = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, number], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "refused 0\n"), run.stderr

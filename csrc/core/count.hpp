@@ -22,6 +22,7 @@ constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overfl
 
 // One thread's memory, all from one allocation.
 struct Workspace {
+  HalfCut* cuts;          // [U] of halves: the lowest thresholds
   float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
   float* finite;          // [h * w]
   float* around;          // [h * w + kWord] if units lie side by side; NaN between two maps
@@ -181,17 +182,32 @@ void count_nonfinite_map(const Task& task, const Block<typename Element<kDtype>:
   count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
 }
 
-// `end` is that of the memory that may be read.
+// The lowest thresholds, as stored values are compared with them.
+template <Dtype kDtype>
+const typename Element<kDtype>::Cut* cuts_of(const Task& task, const Workspace& workspace) {
+  if constexpr (kDtype == Dtype::f32) {
+    return task.lowest;
+  } else {
+    return workspace.cuts;
+  }
+}
+
+// `end` is that of the memory that may be read, for Order::rows.
 template <class Isa, Dtype kDtype, Order kOrder>
 void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>& block, int64_t n, int blocks,
                  const typename Element<kDtype>::Stored* end, const Workspace& workspace, Counters& counters,
                  Prefetch& prefetch) {
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
-  const float* lowest = task.lowest + block.first_unit;
   Scan* scans = workspace.scans;
   for (int i = 0; i < block.units; ++i) scans[i] = {0, false};
-  constexpr auto scan = kOrder == Order::units ? scan_units<Isa, kDtype> : scan_maps<Isa, kDtype>;
-  if (scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite<Isa, kDtype>(block, h, w, scans);
+  bool nonfinite;
+  if constexpr (kOrder == Order::units) {
+    nonfinite = scan_units<Isa, kDtype>(block, h, w, task.lowest + block.first_unit, workspace.hot, scans);
+  } else {
+    const auto* cuts = cuts_of<kDtype>(task, workspace) + block.first_unit;
+    nonfinite = scan_maps<Isa, kDtype>(block, h * w, cuts, workspace.hot, scans, prefetch.next);
+  }
+  if (nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   for (int i = 0; i < block.units; ++i) {
     const int64_t u = block.first_unit + i;
     const auto* values = block.values + i * block.stride_u;
@@ -275,6 +291,9 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
                                                          part.unit_begin * acts.stride_u),
                            (part.unit_end - part.unit_begin) * map_bytes,
                            acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
+  if constexpr (kDtype != Dtype::f32) {
+    for (int64_t u = part.unit_begin; u < part.unit_end; ++u) workspace.cuts[u] = Element<kDtype>::cut(task.lowest[u]);
+  }
   Pace pace;
   for (int64_t n = part.image_begin; n < part.image_end; ++n) {
     const int blocks = lay_out_masks<Isa>(task.masks, n, geometry, workspace);
@@ -306,8 +325,7 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
           copy_map<Isa, kDtype>(block, u, h, w, workspace.scratch + static_cast<int64_t>(u) * h * w);
         }
         const Block<float> copy = {workspace.scratch, u0, block.units, static_cast<int64_t>(h) * w, w, 1};
-        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, workspace.finite, workspace, counters,
-                                                  prefetch);
+        count_block<Isa, Dtype::f32, Order::maps>(task, copy, n, blocks, nullptr, workspace, counters, prefetch);
       }
       pace.note(before, prefetch);
     }

@@ -24,7 +24,7 @@ struct Scan {
 // non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
-                Scan* scans, const char*&) {
+                Scan* scans) {
   const int size = h * w;
   const int64_t capacity = hot_capacity(size);
   bool nonfinite = false;
@@ -37,7 +37,7 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
       const auto next = [&] {
         const auto* here = pixel;
         const char* ahead = reinterpret_cast<const char*>(here + 32 * block.stride_x);
-        for (size_t line = 0; line < 32 * sizeof(*here); line += 64) __builtin_prefetch(ahead + line);
+        for (size_t line = 0; line < 32 * sizeof(*here); line += kLine) __builtin_prefetch(ahead + line);
         pixel += block.stride_x;
         if (++x == w) {
           x = 0;
@@ -58,13 +58,12 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
 
 // Units whose maps are contiguous. Returns whether any value is non-finite.
 template <class Isa, Dtype kDtype>
-bool scan_maps(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
-               Scan* scans, const char*& next) {
-  const int size = h * w;
+bool scan_maps(const Block<typename Element<kDtype>::Stored>& block, int size,
+               const typename Element<kDtype>::Cut* cuts, Hot* hot, Scan* scans, const char*& next) {
   typename Isa::template MapScan<kDtype> scan;
   for (int u = 0; u < block.units; ++u) {
     const auto* map = block.values + u * block.stride_u;
-    scans[u].hot_count = scan.find(map, size, Element<kDtype>::cut(lowest[u]), hot + u * hot_capacity(size), next);
+    scans[u].hot_count = scan.find(map, size, cuts[u], hot + u * hot_capacity(size), next);
   }
   return scan.nonfinite();
 }

@@ -128,17 +128,19 @@ void sift_image_as(const Acts& acts, int64_t n, const Bounds& bounds, const Sift
                                  acts.stride_x};
     for (int i = 0; i < block.units; ++i) memory.scans[i] = {0, false};
     const float* lowest = bounds.lowest + u0;
+    typename Element<kDtype>::Cut cuts[kUnitBlock];
     const char* next = reinterpret_cast<const char*>(block.values + block.units * acts.stride_u);
     if (contiguous) {
-      scan_maps<Isa, kDtype>(block, h, w, lowest, memory.hot, memory.scans, next);
+      for (int i = 0; i < block.units; ++i) cuts[i] = Element<kDtype>::cut(lowest[i]);
+      scan_maps<Isa, kDtype>(block, size, cuts, memory.hot, memory.scans, next);
     } else if (acts.stride_u == 1) {
-      scan_units<Isa, kDtype>(block, h, w, lowest, memory.hot, memory.scans, next);
+      scan_units<Isa, kDtype>(block, h, w, lowest, memory.hot, memory.scans);
     } else {
       for (int i = 0; i < block.units; ++i) {
         copy_map<Isa, kDtype>(block, i, h, w, memory.scratch + static_cast<int64_t>(i) * size);
       }
       const Block<float> copy = {memory.scratch, u0, block.units, size, w, 1};
-      scan_maps<Isa, Dtype::f32>(copy, h, w, lowest, memory.hot, memory.scans, next);
+      scan_maps<Isa, Dtype::f32>(copy, size, lowest, memory.hot, memory.scans, next);
     }
     for (int i = 0; i < block.units; ++i) {
       sift_map<Isa, kDtype>(block.values + i * acts.stride_u, acts.stride_y, acts.stride_x,

@@ -15,7 +15,8 @@ using Item = uint32_t;
 // has any there.
 using Found = uint64_t;
 
-constexpr int kAppendSlack = 16;  // entries beyond a list's end that appending to it may write
+constexpr int kAppended = 16;     // words of which those that are touched are listed at once
+constexpr int kAppendSlack = kAppended;  // entries beyond a list's end that this may write
 constexpr int kFewPairs = 64;     // pairs of pixel rows, and
 constexpr int kFewWords = 16;     // words a row, of which Isa::Marks holds a bit for each
 constexpr int kFewWordBits = 16;  // then the number of bits: what they are taken apart by is known beforehand
@@ -120,9 +121,9 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
   for (int64_t chunk = 0; chunk * 64 < geometry.pair_count; ++chunk) {
     for (uint64_t live = std::exchange(marks.live_pairs[chunk], 0); live; live &= live - 1) {
       const int64_t pair = chunk * 64 + __builtin_ctzll(live);
-      for (int word = 0; word < geometry.words; word += kFewWords) {
+      for (int word = 0; word < geometry.words; word += kAppended) {
         uint64_t& mask = marks.words[pair * masks + word / 64];
-        const uint32_t touched = mask >> word % 64 & 0xffff;
+        const uint32_t touched = mask >> word % 64 & ((1u << kAppended) - 1);
         Isa::append_items(items + count, static_cast<Item>(pair << geometry.word_bits | word), touched);
         count += __builtin_popcount(touched);
       }

@@ -28,9 +28,16 @@ class Arena {
   // Hands out the pieces asked for. The memory of earlier ones is used again.
   void allocate() {
     if (size_ > capacity_ || !memory_) {
-      capacity_ = std::max(size_, kAlignment);
+      const size_t wanted = std::max(size_, kAlignment);
       memory_.reset();
-      memory_.reset(new (std::align_val_t(kAlignment)) char[capacity_]);
+      capacity_ = 0;
+      memory_.reset(new (std::align_val_t(kAlignment), std::nothrow) char[wanted]);
+      if (!memory_) {
+        pieces_.clear();
+        size_ = 0;
+        throw std::bad_alloc();
+      }
+      capacity_ = wanted;
     }
     for (const Piece& piece : pieces_) piece.place(memory_.get() + piece.begin);
 #if defined(__SANITIZE_ADDRESS__)

@@ -1,10 +1,11 @@
 #include "backend.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
-#include <functional>
+#include <exception>
 #include <limits>
-#include <memory>
+#include <new>
 #include <vector>
 
 #include <omp.h>
@@ -17,6 +18,7 @@ namespace pydissect {
 namespace {
 
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+
 int64_t share(int64_t total, int parts, int part) { return total * part / parts; }
 
 // The calling thread's memory, kept from one call to the next: the first touch of a page costs more than a map.
@@ -29,6 +31,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   const int64_t size = static_cast<int64_t>(geometry.h) * geometry.w, places = places_of(geometry);
   const int64_t blocks = max_bitmaps / kMaskBlock + 1, around = task.acts.stride_u == 1 ? size + kWord : 0;
   const int64_t marked_words = geometry.pair_count * geometry.word_masks, live_pairs = geometry.pair_count / 64 + 1;
+  arena.reserve(&workspace.cuts, task.acts.dtype == Dtype::f32 ? 0 : task.acts.units);
   arena.reserve(&workspace.scratch, kUnitBlock * size);
   arena.reserve(&workspace.finite, size);
   arena.reserve(&workspace.around, around);
@@ -98,7 +101,7 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   const KeepDenormals keep_denormals;
   std::vector<float> lowest(thresholds, thresholds + acts.units);
   for (int64_t i = acts.units; i < levels * acts.units; ++i) {
-    lowest[i % acts.units] = std::min(lowest[i % acts.units], thresholds[i]);
+    lowest[i % acts.units] = std::fmin(lowest[i % acts.units], thresholds[i]);  // NaN is no level
   }
   const Task task = {acts, masks, geometry, thresholds, lowest.data(), levels, nonfinite_off};
 
@@ -119,17 +122,34 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   const int parts = unit_parts * image_parts;
   std::vector<int64_t> first_nonfinite(parts, kNone);
 
-#pragma omp parallel for num_threads(parts) schedule(static, 1)
-  for (int i = 0; i < parts; ++i) {
+  std::exception_ptr failure;  // of any thread, before one has counted anything
+
+#pragma omp parallel num_threads(parts)
+  {
     const KeepDenormals keep_denormals_here;
-    const int unit_part = i % unit_parts, image_part = i / unit_parts;
-    const Part part = {share(acts.images, image_parts, image_part), share(acts.images, image_parts, image_part + 1),
-                       share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)};
-    Counters target = targets[image_part];
-    target.first_nonfinite = kNone;
-    level.count(task, part, workspace_of(task, max_bitmaps), target);
-    first_nonfinite[i] = target.first_nonfinite;
+    const Workspace* workspace = nullptr;
+    try {
+      workspace = &workspace_of(task, max_bitmaps);
+    } catch (const std::bad_alloc&) {
+#pragma omp critical
+      failure = std::current_exception();
+    }
+#pragma omp barrier
+    if (!failure) {
+#pragma omp for schedule(static, 1)
+      for (int i = 0; i < parts; ++i) {
+        const int unit_part = i % unit_parts, image_part = i / unit_parts;
+        const Part part = {share(acts.images, image_parts, image_part),
+                           share(acts.images, image_parts, image_part + 1), share(acts.units, unit_parts, unit_part),
+                           share(acts.units, unit_parts, unit_part + 1)};
+        Counters target = targets[image_part];
+        target.first_nonfinite = kNone;
+        level.count(task, part, *workspace, target);
+        first_nonfinite[i] = target.first_nonfinite;
+      }
+    }
   }
+  if (failure) std::rethrow_exception(failure);
 
   add_concept_area(masks, acts.images, static_cast<int64_t>(geometry.H) * geometry.W, counters.concept_area);
   counters.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());

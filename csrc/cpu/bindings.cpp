@@ -49,6 +49,17 @@ Acts make_acts(const ActsFields& fields) {
           stride_y,                stride_x,                  at<const void>(address + bytes)};
 }
 
+using MasksFields = std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t,
+                               std::uintptr_t, std::uintptr_t, int64_t, int64_t>;
+
+Masks make_masks(const MasksFields& fields) {
+  const auto& [bitmap_ranges, bitmap_concepts, bitmap_pixels, bitmaps, whole_ranges, whole_concepts, annotated,
+               concepts, categories] = fields;
+  return {at<const int64_t>(bitmap_ranges), at<const int32_t>(bitmap_concepts), at<const int32_t>(bitmap_pixels),
+          at<const uint8_t>(bitmaps),       at<const int64_t>(whole_ranges),    at<const int32_t>(whole_concepts),
+          at<const uint8_t>(annotated),     concepts,                           categories};
+}
+
 // An array that shares the memory of a list of `self`, and keeps `self` alive.
 template <auto kList>
 auto view_of(const py::object& self) {
@@ -60,7 +71,7 @@ auto view_of(const py::object& self) {
 }  // namespace
 }  // namespace pydissect
 
-// Activations come as a tuple: an object of a class of its own would take longer to make than the call.
+// Activations, like masks, come as a tuple: an object of a class of its own would take longer to make than the call.
 template <>
 struct pybind11::detail::type_caster<pydissect::Acts> {
   PYBIND11_TYPE_CASTER(pydissect::Acts, const_name("Acts"));
@@ -76,21 +87,6 @@ struct pybind11::detail::type_caster<pydissect::Acts> {
 PYBIND11_MODULE(_cpu, module) {
   using namespace pydissect;
   module.doc() = "SIMD kernels for the CPU; used through pydissect.backends.cpu.";
-
-  py::class_<Masks>(module, "Masks")
-      .def(py::init([](std::uintptr_t bitmap_ranges, std::uintptr_t bitmap_concepts,
-                       std::uintptr_t bitmap_pixels, std::uintptr_t bitmaps, std::uintptr_t whole_ranges,
-                       std::uintptr_t whole_concepts, std::uintptr_t annotated,
-                       int64_t concepts, int64_t categories) {
-             return Masks{at<const int64_t>(bitmap_ranges), at<const int32_t>(bitmap_concepts),
-                          at<const int32_t>(bitmap_pixels), at<const uint8_t>(bitmaps),
-                          at<const int64_t>(whole_ranges),  at<const int32_t>(whole_concepts),
-                          at<const uint8_t>(annotated),     concepts,
-                          categories};
-           }),
-           py::arg("bitmap_ranges"), py::arg("bitmap_concepts"), py::arg("bitmap_pixels"),
-           py::arg("bitmaps"), py::arg("whole_ranges"),
-           py::arg("whole_concepts"), py::arg("annotated"), py::arg("concepts"), py::arg("categories"));
 
   py::class_<GeometryTables>(module, "Geometry")
       .def(py::init([](const py::array_t<int32_t>& row_index, const py::array_t<float>& row_fraction,
@@ -114,14 +110,14 @@ PYBIND11_MODULE(_cpu, module) {
 
   module.def(
       "count",
-      [](const Acts& acts, const Masks& masks, const GeometryTables& geometry, std::uintptr_t thresholds, int levels,
-         bool nonfinite_off, int threads, const std::string& level_cap, std::uintptr_t intersection,
+      [](const Acts& acts, const MasksFields& masks, const GeometryTables& geometry, std::uintptr_t thresholds,
+         int levels, bool nonfinite_off, int threads, const std::string& level_cap, std::uintptr_t intersection,
          std::uintptr_t unit_area, std::uintptr_t unit_area_all, std::uintptr_t concept_area) {
         Counters counters = {at<int64_t>(intersection), at<int64_t>(unit_area), at<int64_t>(unit_area_all),
                              at<int64_t>(concept_area), 0};
         const py::gil_scoped_release release;
-        count(acts, masks, geometry.view(), at<const float>(thresholds), levels, nonfinite_off, threads, level_cap,
-              counters);
+        count(acts, make_masks(masks), geometry.view(), at<const float>(thresholds), levels, nonfinite_off, threads,
+              level_cap, counters);
         return counters.first_nonfinite;
       },
       py::arg("acts"), py::arg("masks"), py::arg("geometry"), py::arg("thresholds"), py::arg("levels"),

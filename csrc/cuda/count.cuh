@@ -118,9 +118,7 @@ PYDISSECT_INLINE void prepare(const Arguments& arguments, const Share& share, co
   for (int i = thread; i < share.units; i += threads) {
     const float* levels = arguments.thresholds + share.first_unit + i;
     float lowest = levels[0];
-    for (int level = 1; level < arguments.levels; ++level) {
-      if (levels[level * units] < lowest) lowest = levels[level * units];
-    }
+    for (int level = 1; level < arguments.levels; ++level) lowest = fminf(lowest, levels[level * units]);
     memory.lowest()[i] = lowest;
   }
   for (int i = thread; i < split.hot_words; i += threads) memory.hot()[i] = 0;

@@ -13,7 +13,6 @@ from .. import _cpu
 from ..candidates import Candidates, Peaks
 from ..cpu_level import level_cap
 from ..grids import Grid, axis_table
-from ..masks import PackedMasks
 from . import DTYPE_NUMBERS, CountArguments, Selection, Sums
 
 
@@ -25,26 +24,6 @@ def _geometry(grid: Grid, source: tuple[int, int], output: tuple[int, int]) -> _
 
 def _acts(acts: Tensor) -> "_cpu.Acts":
     return acts.data_ptr(), DTYPE_NUMBERS[acts.dtype], acts.shape, acts.stride()
-
-
-def _masks(masks: PackedMasks) -> _cpu.Masks:
-    """The kernels' view of the masks, made once."""
-    if masks.cpu_view is None:
-        contiguous = [tensor.contiguous() for tensor in (masks.bitmap_ranges, masks.whole_ranges, masks.annotated)]
-        ranges, whole_ranges, annotated = (tensor.data_ptr() for tensor in contiguous)
-        view = _cpu.Masks(
-            bitmap_ranges=ranges,
-            bitmap_concepts=masks.bitmap_concepts.data_ptr(),
-            bitmap_pixels=masks.bitmap_pixels.data_ptr(),
-            bitmaps=masks.bitmaps.data_ptr(),
-            whole_ranges=whole_ranges,
-            whole_concepts=masks.whole_concepts.data_ptr(),
-            annotated=annotated,
-            concepts=masks.num_concepts,
-            categories=len(masks.categories),
-        )
-        masks.cpu_view = (view, contiguous)
-    return masks.cpu_view[0]
 
 
 class CpuBackend:
@@ -65,10 +44,23 @@ class CpuBackend:
         """Adds the counts of a batch to the sums."""
         acts, masks, threshold, grid, nonfinite_off = arguments
         shape = acts.shape
+        # Those that a selection of images leaves with strides; named, so that copies live until the call returns.
+        bitmap_ranges, whole_ranges = masks.bitmap_ranges.contiguous(), masks.whole_ranges.contiguous()
+        annotated = masks.annotated.contiguous()
         # By position: names would take as long as all the rest that Python does for a batch.
         return _cpu.count(
             _acts(acts),
-            _masks(masks),
+            (
+                bitmap_ranges.data_ptr(),
+                masks.bitmap_concepts.data_ptr(),
+                masks.bitmap_pixels.data_ptr(),
+                masks.bitmaps.data_ptr(),
+                whole_ranges.data_ptr(),
+                masks.whole_concepts.data_ptr(),
+                annotated.data_ptr(),
+                masks.num_concepts,
+                len(masks.categories),
+            ),
             _geometry(grid, (shape[2], shape[3]), masks.size),
             threshold.data_ptr(),
             threshold.shape[0],

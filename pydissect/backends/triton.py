@@ -283,7 +283,7 @@ class TritonBackend(TorchRanks, TorchSifting):
         tile = ScanTile.of_maps(units, h, w)
         row_step = h if h <= tile.rows else tile.rows - 1
         row_blocks = -(-h // row_step)
-        lowest = threshold.amin(0)
+        lowest = threshold.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).amin(0)
         bitmap_ranges, whole_ranges = masks.bitmap_ranges.contiguous(), masks.whole_ranges.contiguous()
         annotated = masks.annotated.contiguous()
         bitmaps = masks.bitmaps.view(torch.int16)
