@@ -19,7 +19,7 @@ class Geometry:
 
 def count(
     acts: Acts,
-    masks: Masks,
+    masks: tuple[int, int, int, int, int, int, int, int, int],
     geometry: Geometry,
     thresholds: int,
     levels: int,

@@ -55,9 +55,8 @@ class Categories:
         return len(self.names)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            self is other
-            or isinstance(other, Categories)
+        return self is other or (
+            isinstance(other, Categories)
             and self.names == other.names
             and self.everywhere == other.everywhere
             and torch.equal(self.of_concept.cpu(), other.of_concept.cpu())

@@ -427,8 +427,8 @@ FAULTS = [
     Fault(
         "non-finite-not-looked-for",
         "csrc/core/count.hpp",
-        "if (scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite",
-        "if (!scan(block, h, w, lowest, workspace.hot, scans, prefetch.next)) find_nonfinite",
+        "if (nonfinite) find_nonfinite",
+        "if (!nonfinite) find_nonfinite",
         COUNT,
     ),
     Fault(

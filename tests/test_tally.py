@@ -1,6 +1,7 @@
 """Counting in batches."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -503,6 +504,7 @@ except MemoryError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer takes memory of its own")
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
     run = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, number], capture_output=True, text=True, check=False)

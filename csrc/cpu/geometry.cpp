@@ -1,8 +1,11 @@
 #include "geometry.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace pydissect {
+
+constexpr float kNoPixels = std::numeric_limits<float>::quiet_NaN();
 
 GeometryTables::GeometryTables(const AxisTable& rows, const AxisTable& columns, int h, int w) : view_{} {
   view_.h = h;
@@ -36,7 +39,7 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
     for (const int32_t* row = begin; row < end; row += kRowPair) {
       const int64_t number = row - rows.index;
       RowPair pair = {y * view_.w, std::min<int64_t>(y + 1, h - 1) * view_.w, number * view_.row_bytes, y, {}};
-      for (int i = 0; i < kRowPair; ++i) pair.fractions[i] = row + i < end ? rows.fraction[number + i] : float_of(kNan);
+      for (int i = 0; i < kRowPair; ++i) pair.fractions[i] = row + i < end ? rows.fraction[number + i] : kNoPixels;
       pairs_.push_back(pair);
     }
   }
@@ -55,7 +58,7 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
         const bool reads = first + i < first_pair[y + 1];
         readers.above[i] = reads && pairs_[first + i].row < y ? -1 : 0;
         for (int j = 0; j < kRowPair; ++j) {
-          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j] : float_of(kNan);
+          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j] : kNoPixels;
         }
       }
       row_readers_.push_back(readers);
