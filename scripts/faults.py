@@ -172,6 +172,13 @@ FAULTS = [
         COUNT,
     ),
     Fault(
+        "negative-halves-not-inverted-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "if (cut.negative) return",
+        "if (false) return",
+        COUNT,
+    ),
+    Fault(
         "nan-is-the-lowest-level",
         "csrc/cpu/backend.cpp",
         "std::fmin(lowest[i % acts.units], thresholds[i])",

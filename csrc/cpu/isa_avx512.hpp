@@ -68,14 +68,10 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     // Lists the values above the cut; returns how many entries that took. Fetches from `next` on, and moves it on.
     int find(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
              const char*& next) {
-      int count = 0, begin = 0;
-      // Whole, without the masks that the last ones take.
-      for (; begin + 32 <= size; begin += 32) {
-        append_hot(hot, count, begin, above(map + begin, ~0u, cut));
-        if (begin % kScanned == 0) Prefetch::scan(next, map + begin);
+      if constexpr (kDtype != Dtype::f32) {
+        if (cut.negative) return find_above<true>(map, size, cut, hot, next);
       }
-      if (begin < size) append_hot(hot, count, begin, above(map + begin, valid(begin, size), cut));
-      return count;
+      return find_above<false>(map, size, cut, hot, next);
     }
 
     bool nonfinite() const {
@@ -90,7 +86,21 @@ struct Avx512 : X86<Avx512<kBitalg>> {
    private:
     static constexpr int kScanned = Prefetch::kScanned / sizeof(typename Element<kDtype>::Stored);
 
+    template <bool kNegativeCut>
+    int find_above(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
+                   const char*& next) {
+      int count = 0, begin = 0;
+      // Whole, without the masks that the last ones take.
+      for (; begin + 32 <= size; begin += 32) {
+        append_hot(hot, count, begin, above<kNegativeCut>(map + begin, ~0u, cut));
+        if (begin % kScanned == 0) Prefetch::scan(next, map + begin);
+      }
+      if (begin < size) append_hot(hot, count, begin, above<kNegativeCut>(map + begin, valid(begin, size), cut));
+      return count;
+    }
+
     // Which of 32 values are above the cut, of those that are `lanes`.
+    template <bool kNegativeCut>
     uint32_t above(const typename Element<kDtype>::Stored* values, uint32_t lanes,
                    typename Element<kDtype>::Cut cut) {
       if constexpr (kDtype == Dtype::f32) {
@@ -104,10 +114,12 @@ struct Avx512 : X86<Avx512<kBitalg>> {
                                _mm512_mask_cmp_ps_mask(low_lanes, low, level, _CMP_GT_OQ));
       } else {
         const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
-        const __m512i v = _mm512_maskz_loadu_epi16(lanes, values);
-        const __m512i inverted = _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude);
+        __m512i v = _mm512_maskz_loadu_epi16(lanes, values);
         largest_ = _mm512_max_epi16(largest_, _mm512_and_si512(v, magnitude));
-        return _mm512_mask_cmpgt_epi16_mask(lanes, _mm512_xor_si512(v, inverted), level);
+        if constexpr (kNegativeCut) {
+          v = _mm512_xor_si512(v, _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude));
+        }
+        return _mm512_mask_cmpgt_epi16_mask(lanes, v, level);
       }
     }
 
