@@ -30,7 +30,7 @@ class Categories:
     def single(cls, num_concepts: int) -> "Categories":
         """One category, annotated in every image: what plain bool masks and label maps have.
 
-        The same object for the same number, so that comparing two costs nothing.
+        The same object for the same number, so that comparing two costs nothing, unless there are unlikely many.
         """
         return _single(num_concepts) if num_concepts <= _MOST_KEPT else _single.__wrapped__(num_concepts)
 

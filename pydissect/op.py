@@ -40,7 +40,7 @@ def count_op(
 
     Args:
         acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides.
-        threshold: ``[L, U]`` fp32, no NaN.
+        threshold: ``[L, U]`` fp32; one that is NaN is above every value.
         bitmap_ranges: this and the six that follow are the tensors of :class:`pydissect.PackedMasks`.
         bitmap_concepts: see there.
         bitmap_pixels: see there.
@@ -148,7 +148,7 @@ def counts_in_graph(
 ) -> Counts:
     """:func:`pydissect.count` as one node of a graph that is being traced.
 
-    Values cannot be looked at there: a NaN among the thresholds leaves its unit without pixels, and what
+    Values cannot be looked at there: a NaN among the thresholds leaves its unit without pixels at its level, and what
     ``nonfinite="error"`` finds is raised when the graph runs.
 
     Args:

@@ -172,10 +172,10 @@ FAULTS = [
         COUNT,
     ),
     Fault(
-        "negative-halves-not-inverted-avx512",
+        "negative-halves-misordered-avx512",
         "csrc/cpu/isa_avx512.hpp",
-        "if (cut.negative) return",
-        "if (false) return",
+        "if (cut.negative) return find_above<true>(",
+        "if (cut.negative) return find_above<false>(",
         COUNT,
     ),
     Fault(

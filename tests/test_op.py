@@ -33,7 +33,7 @@ def test_contract(case: Case):
 
 @each_engine
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_a_threshold_that_is_nan_leaves_its_unit_without_pixels(engine: Engine, dtype: torch.dtype):
+def test_a_threshold_that_is_nan_leaves_its_unit_without_pixels_at_its_level(engine: Engine, dtype: torch.dtype):
     """Whichever of a unit's levels it is."""
     case = make_case(levels=("value", "below-pixel"), units=4, dtype=dtype)
     levels = case.threshold.clone()

@@ -205,7 +205,7 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     nonfinite = scan_units<Isa, kDtype>(block, h, w, task.lowest + block.first_unit, workspace.hot, scans);
   } else {
     const auto* cuts = cuts_of<kDtype>(task, workspace) + block.first_unit;
-    nonfinite = scan_maps<Isa, kDtype>(block, h * w, cuts, workspace.hot, scans, prefetch.next);
+    nonfinite = scan_maps<Isa, kDtype>(block, size, cuts, workspace.hot, scans, prefetch.next);
   }
   if (nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   for (int i = 0; i < block.units; ++i) {

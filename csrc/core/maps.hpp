@@ -64,8 +64,8 @@ inline __attribute__((always_inline)) void append_hot(Hot* hot, int& count, int 
 }
 
 // Fetches what is counted later, line by line, while this is worked on: the more evenly, the less waits for memory.
-// Into the second cache, since the first one holds what is worked on. Lines asked for faster than memory delivers them
-// are dropped.
+// Into the second cache, since the first one holds what is worked on. Not all lines asked for faster than memory delivers
+// them are there when they are read.
 struct Prefetch {
   static constexpr int kScanned = 2 * kLine;  // bytes that are scanned while a line is fetched
   static constexpr int kSoon = 64 * kLine;    // bytes from what is scanned to what the first cache needs next
@@ -81,7 +81,7 @@ struct Prefetch {
     next += step;
   }
 
-  // For kScanned bytes that are scanned.
+  // The same for kScanned bytes that are scanned; and brings those that come next into the first cache.
   static __attribute__((always_inline)) void scan(const char*& next, const void* scanned) {
     fetch(next, kLine);
     const char* soon = static_cast<const char*>(scanned) + kSoon;

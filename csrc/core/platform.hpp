@@ -12,6 +12,7 @@ using uint16_t = unsigned short;
 using uint32_t = unsigned int;
 using uint64_t = unsigned long long;
 #else
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #endif

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <exception>
 #include <limits>
-#include <new>
 #include <vector>
 
 #include <omp.h>
@@ -130,8 +129,8 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
     const Workspace* workspace = nullptr;
     try {
       workspace = &workspace_of(task, max_bitmaps);
-    } catch (const std::bad_alloc&) {
-#pragma omp critical
+    } catch (...) {
+#pragma omp critical(pydissect_count_failure)
       failure = std::current_exception();
     }
 #pragma omp barrier

@@ -33,7 +33,7 @@ class CountArguments(NamedTuple):
     Attributes:
         acts: ``[N, U, h, w]`` fp32, fp16 or bf16, any strides.
         masks: of the same ``N`` images.
-        threshold: ``[L, U]`` fp32, contiguous, no NaN.
+        threshold: ``[L, U]`` fp32, contiguous; one that is NaN is above every value.
         grid: of the upsampling.
         nonfinite_off: count maps with non-finite values too, those pixels off.
     """
