@@ -4,7 +4,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 from engines import Engine, each_engine
 from hypothesis import given
 from hypothesis import strategies as st
+from package import PACKAGE
 from strategies import Case, cases, make_case, make_masks
 
 import pydissect
@@ -509,10 +509,9 @@ except MemoryError:
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
     """The large masks' words side by side take 32 MB."""
-    package = str(Path(pydissect.__file__).resolve().parents[1])  # which may be a build outside the source tree
     run = subprocess.run(
         [sys.executable, "-P", "-c", OUT_OF_MEMORY, number],
-        env={**os.environ, "PYTHONPATH": package, "MALLOC_MMAP_THRESHOLD_": "65536"},
+        env={**os.environ, "PYTHONPATH": str(PACKAGE), "MALLOC_MMAP_THRESHOLD_": "65536"},
         capture_output=True,
         text=True,
     )

@@ -11,12 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-import pydissect
+from package import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[1]
-# That which this process has, and which may be a build outside the source tree (scripts/try_build.py).
-PACKAGE = Path(pydissect.__file__).resolve().parents[1]
 
 
 def run(*arguments: str, plugins: tuple[str, ...] = ("poison", "large_tiles")) -> None:

@@ -11,8 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-import pydissect
+from package import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 CAPABILITIES = (80, 90, 100)
@@ -26,7 +25,7 @@ def findings(capability: int) -> dict[str, dict]:
     result = subprocess.run(
         [sys.executable, "tests/compile_kernels.py", str(capability)],
         cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(Path(pydissect.__file__).resolve().parents[1])},
+        env={**environment, "PYTHONPATH": str(PACKAGE)},
         capture_output=True,
         text=True,
     )

@@ -128,9 +128,9 @@ void sift_image_as(const Acts& acts, int64_t n, const Bounds& bounds, const Sift
                                  acts.stride_x};
     for (int i = 0; i < block.units; ++i) memory.scans[i] = {0, false};
     const float* lowest = bounds.lowest + u0;
-    typename Element<kDtype>::Cut cuts[kUnitBlock];
     const char* next = reinterpret_cast<const char*>(block.values + block.units * acts.stride_u);
     if (contiguous) {
+      typename Element<kDtype>::Cut cuts[kUnitBlock];
       for (int i = 0; i < block.units; ++i) cuts[i] = Element<kDtype>::cut(lowest[i]);
       scan_maps<Isa, kDtype>(block, size, cuts, memory.hot, memory.scans, next);
     } else if (acts.stride_u == 1) {

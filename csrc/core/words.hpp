@@ -17,9 +17,9 @@ using Found = uint64_t;
 
 constexpr int kAppended = 16;            // words of which an instruction set lists those that are touched at once
 constexpr int kAppendSlack = kAppended;  // entries beyond the list's end that it may write
-constexpr int kFewPairs = 64;     // pairs of pixel rows, and
-constexpr int kFewWords = 16;     // words a row, of which Isa::Marks holds a bit for each
-constexpr int kFewWordBits = 16;  // then the number of bits: what they are taken apart by is known beforehand
+constexpr int kFewPairs = 64;            // pairs of pixel rows, and
+constexpr int kFewWords = 16;            // words a row, of which Isa::Marks holds a bit for each
+constexpr int kFewWordBits = 16;         // then the number of bits: what they are taken apart by is known beforehand
 static_assert(kFewWords <= kAppended && 64 % kAppended == 0);
 
 // One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
