@@ -42,6 +42,7 @@ class PackedMasks:
     that cover the whole image (scenes, textures) are kept as plain numbers. Make one
     with :meth:`from_bool`, :meth:`from_labels`, :meth:`load` or ``Broden(folder).masks``;
     select images with ``masks[i:j]`` or ``masks[[3, 1, 4]]``, which copies no bitmap.
+    All tensors are contiguous.
 
     Attributes:
         size: ``(H, W)`` of the masks, in pixels.
@@ -72,13 +73,14 @@ class PackedMasks:
     ) -> None:
         self.size = size
         self.categories = categories
-        self.bitmap_ranges = bitmap_ranges
-        self.bitmap_concepts = bitmap_concepts
-        self.bitmap_pixels = bitmap_pixels
-        self.bitmaps = bitmaps
-        self.whole_ranges = whole_ranges
-        self.whole_concepts = whole_concepts
-        self.annotated = annotated
+        # Some selections of images leave strides, which no backend reads.
+        self.bitmap_ranges = bitmap_ranges.contiguous()
+        self.bitmap_concepts = bitmap_concepts.contiguous()
+        self.bitmap_pixels = bitmap_pixels.contiguous()
+        self.bitmaps = bitmaps.contiguous()
+        self.whole_ranges = whole_ranges.contiguous()
+        self.whole_concepts = whole_concepts.contiguous()
+        self.annotated = annotated.contiguous()
         self.bitmap_map = bitmap_map
 
     @classmethod

@@ -195,6 +195,26 @@ def test_threads(number: int, units: int, engine: Engine):
         check(engine, case)
 
 
+@cache
+def lopsided(order: str, axis: str) -> Case:
+    """A case in which all that there is to count is of the last images, or units."""
+    case = make_case(images=12, units=200, map_size=(9, 9), size=(28, 28), order=order, levels=("value",))
+    if axis == "images":
+        case.acts[:6] = case.acts.min() - 1
+    else:
+        case.threshold[:, :100] = case.acts.max()
+    return case
+
+
+@each_cpu_level
+@pytest.mark.parametrize("axis", ["images", "units"])
+@pytest.mark.parametrize("order", ["contiguous", "channels-last"])
+@pytest.mark.parametrize("number", [2, 3, 8])
+def test_threads_take_over_what_others_have_left(number: int, order: str, axis: str, engine: Engine):
+    with threads(number):
+        check(engine, lopsided(order, axis))
+
+
 @each_engine
 def test_repeats_itself(engine: Engine):
     case = make_case(units=40, images=3, special=NONFINITE)

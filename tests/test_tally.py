@@ -516,3 +516,28 @@ def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
         text=True,
     )
     assert (run.returncode, run.stdout) == (0, "refused True\n"), run.stderr
+
+
+FEWER_THREADS = """
+import torch
+from pydissect import Tally
+
+torch.set_num_threads(4)
+acts, masks = torch.randn(8, 256, 7, 7), torch.rand(8, 5, 20, 20) < 0.3
+counts = []
+for backend in ("cpu", "reference"):
+    tally = Tally(torch.full((256,), 0.5), 5, backend=backend)
+    tally.update(acts, masks)
+    counts.append(tally.compute())
+print(counts[0] == counts[1])
+"""
+
+
+def test_all_is_counted_where_openmp_gives_fewer_threads():
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", FEWER_THREADS],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_THREAD_LIMIT": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr

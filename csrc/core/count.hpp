@@ -10,6 +10,7 @@
 #pragma once
 
 #include "scan.hpp"
+#include "share.hpp"
 #include "words.hpp"
 
 namespace pydissect {
@@ -237,6 +238,14 @@ struct Stretch {
   int64_t image_bytes;  // of the part's units
   int64_t stride;       // bytes from one image to the next
 
+  template <class Stored>
+  static __attribute__((always_inline)) Stretch of(const Acts& acts, const Part& part) {
+    const int64_t first = part.image_begin * acts.stride_n + part.unit_begin * acts.stride_u;
+    const int64_t size = static_cast<int64_t>(acts.h) * acts.w, bytes = sizeof(Stored);
+    return {static_cast<const char*>(acts.data) + first * bytes, (part.unit_end - part.unit_begin) * size * bytes,
+            acts.stride_n * bytes};
+  }
+
   __attribute__((always_inline)) const char* at(int64_t offset) const {
     return first + offset / image_bytes * stride + offset % image_bytes;
   }
@@ -274,8 +283,20 @@ void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int
   }
 }
 
+// How many of a part's last units to give away, of which only those below `counted` are counted of the image at hand:
+// those that hold half of what is left. That their taker lays out the masks once more costs it no time that it had use for.
+template <class Isa>
+int64_t units_to_give(const Acts& acts, const Part& part, int64_t counted) {
+  const int64_t images = part.image_end - part.image_begin;
+  const int64_t left = (part.unit_end - part.unit_begin) * images - (counted - part.unit_begin);
+  const int64_t units = std::min(left / images / 2, part.unit_end - counted);
+  const int64_t together = acts.stride_u == 1 ? kUnitBlock : 1;  // that are compared side by side
+  return units / together * together;
+}
+
+// Counts a part, but for what is asked of the share in the meantime.
 template <class Isa, Dtype kDtype>
-void count_part(const Task& task, const Part& part, const Workspace& workspace, Counters& counters) {
+void count_part(const Task& task, Part part, const Workspace& workspace, Counters& counters, Share& share) {
   using Stored = typename Element<kDtype>::Stored;
   const Acts& acts = task.acts;
   const Geometry& geometry = task.geometry;
@@ -287,24 +308,34 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
   const int64_t block_units = contiguous ? in_cache : units_together(acts);
   const int64_t late_units = std::max<int64_t>(kLateBytes / map_bytes, 1);
   const auto* const data = static_cast<const Stored*>(acts.data);
-  const Stretch stretch = {reinterpret_cast<const char*>(data + part.image_begin * acts.stride_n +
-                                                         part.unit_begin * acts.stride_u),
-                           (part.unit_end - part.unit_begin) * map_bytes,
-                           acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
   if constexpr (kDtype != Dtype::f32) {
     for (int64_t u = part.unit_begin; u < part.unit_end; ++u) workspace.cuts[u] = Element<kDtype>::cut(task.lowest[u]);
   }
+  Stretch stretch = Stretch::of<Stored>(acts, part);
   Pace pace;
-  for (int64_t n = part.image_begin; n < part.image_end; ++n) {
+  int64_t earlier = 0;  // maps of the stretch that belong to earlier images
+  for (; part.image_begin < part.image_end; ++part.image_begin, earlier += part.unit_end - part.unit_begin) {
+    const int64_t n = part.image_begin;
     const int blocks = lay_out_masks<Isa>(task.masks, n, geometry, workspace);
     for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += block_units) {
+      if (share.asked()) {
+        const int64_t units = units_to_give<Isa>(acts, part, u0);
+        if (units > 0) {
+          part.unit_end -= units;
+          share.give({n, part.image_end, part.unit_end, part.unit_end + units});
+          stretch = Stretch::of<Stored>(acts, part);
+          pace = {};
+          earlier = 0;
+          if (u0 == part.unit_end) break;
+        }
+      }
       const Block<Stored> block = {data + n * acts.stride_n + u0 * acts.stride_u,
                                    u0,
                                    static_cast<int>(std::min<int64_t>(block_units, part.unit_end - u0)),
                                    acts.stride_u,
                                    acts.stride_y,
                                    acts.stride_x};
-      const int64_t maps = (n - part.image_begin) * (part.unit_end - part.unit_begin) + u0 - part.unit_begin;
+      const int64_t maps = earlier + u0 - part.unit_begin;
       const Prefetch before = contiguous
                                   ? pace.prefetch(stretch, (maps + block.units) * map_bytes)
                                   : Prefetch{reinterpret_cast<const char*>(block.values + acts.stride_n), 0, 0};
@@ -333,14 +364,14 @@ void count_part(const Task& task, const Part& part, const Workspace& workspace, 
 }
 
 template <class Isa>
-void count(const Task& task, const Part& part, const Workspace& workspace, Counters& counters) {
+void count(const Task& task, const Part& part, const Workspace& workspace, Counters& counters, Share& share) {
   switch (task.acts.dtype) {
     case Dtype::f32:
-      return count_part<Isa, Dtype::f32>(task, part, workspace, counters);
+      return count_part<Isa, Dtype::f32>(task, part, workspace, counters, share);
     case Dtype::f16:
-      return count_part<Isa, Dtype::f16>(task, part, workspace, counters);
+      return count_part<Isa, Dtype::f16>(task, part, workspace, counters, share);
     case Dtype::bf16:
-      return count_part<Isa, Dtype::bf16>(task, part, workspace, counters);
+      return count_part<Isa, Dtype::bf16>(task, part, workspace, counters, share);
   }
 }
 

@@ -1,10 +1,12 @@
 #include "backend.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <exception>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include <omp.h>
@@ -12,6 +14,7 @@
 #include "arena.hpp"
 #include "denormals.hpp"
 #include "levels.hpp"
+#include "../core/share.hpp"
 
 namespace pydissect {
 namespace {
@@ -76,6 +79,18 @@ Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
   return best;
 }
 
+// A part of what another thread has left; false once none has anything left.
+bool take_any(std::vector<Share>& shares, Share::Given& given) {
+  for (;; std::this_thread::yield()) {
+    bool all_closed = true;
+    for (Share& share : shares) {
+      if (share.take(given)) return true;
+      all_closed = all_closed && share.closed();
+    }
+    if (all_closed) return false;
+  }
+}
+
 void add_concept_area(const Masks& masks, int64_t images, int64_t pixels, int64_t* concept_area) {
   for (int64_t n = 0; n < images; ++n) {
     for (int64_t i = masks.bitmap_ranges[2 * n]; i < masks.bitmap_ranges[2 * n + 1]; ++i) {
@@ -120,6 +135,8 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
 
   const int parts = unit_parts * image_parts;
   std::vector<int64_t> first_nonfinite(parts, kNone);
+  std::vector<Share> shares(parts);
+  std::atomic<int> begun = 0;
 
   std::exception_ptr failure;  // of any thread, before one has counted anything
 
@@ -135,17 +152,23 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
     }
 #pragma omp barrier
     if (!failure) {
-#pragma omp for schedule(static, 1)
-      for (int i = 0; i < parts; ++i) {
+      const int own = omp_get_thread_num();
+      const auto count_part = [&](const Part& part, const Counters& target) {
+        Counters sums = target;
+        sums.first_nonfinite = first_nonfinite[own];
+        shares[own].open(target);
+        level.count(task, part, *workspace, sums, shares[own]);
+        shares[own].close();
+        first_nonfinite[own] = sums.first_nonfinite;
+      };
+      for (int i = begun++; i < parts; i = begun++) {
         const int unit_part = i % unit_parts, image_part = i / unit_parts;
-        const Part part = {share(acts.images, image_parts, image_part),
-                           share(acts.images, image_parts, image_part + 1), share(acts.units, unit_parts, unit_part),
-                           share(acts.units, unit_parts, unit_part + 1)};
-        Counters target = targets[image_part];
-        target.first_nonfinite = kNone;
-        level.count(task, part, *workspace, target);
-        first_nonfinite[i] = target.first_nonfinite;
+        count_part({share(acts.images, image_parts, image_part), share(acts.images, image_parts, image_part + 1),
+                    share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)},
+                   targets[image_part]);
       }
+      Share::Given given;
+      while (take_any(shares, given)) count_part(given.part, *given.counters);
     }
   }
   if (failure) std::rethrow_exception(failure);

@@ -44,20 +44,17 @@ class CpuBackend:
         """Adds the counts of a batch to the sums."""
         acts, masks, threshold, grid, nonfinite_off = arguments
         shape = acts.shape
-        # Those that a selection of images leaves with strides; named, so that copies live until the call returns.
-        bitmap_ranges, whole_ranges = masks.bitmap_ranges.contiguous(), masks.whole_ranges.contiguous()
-        annotated = masks.annotated.contiguous()
         # By position: names would take as long as all the rest that Python does for a batch.
         return _cpu.count(
             _acts(acts),
             (
-                bitmap_ranges.data_ptr(),
+                masks.bitmap_ranges.data_ptr(),
                 masks.bitmap_concepts.data_ptr(),
                 masks.bitmap_pixels.data_ptr(),
                 masks.bitmaps.data_ptr(),
-                whole_ranges.data_ptr(),
+                masks.whole_ranges.data_ptr(),
                 masks.whole_concepts.data_ptr(),
-                annotated.data_ptr(),
+                masks.annotated.data_ptr(),
                 masks.num_concepts,
                 len(masks.categories),
             ),

@@ -216,13 +216,13 @@ def count_launch(
     where = sampling(arguments.grid, (h, w), masks.size, acts.device)
     tensors = {
         "thresholds": arguments.threshold,
-        "bitmap_ranges": masks.bitmap_ranges.contiguous(),
+        "bitmap_ranges": masks.bitmap_ranges,
         "bitmap_concepts": masks.bitmap_concepts,
         "bitmap_pixels": masks.bitmap_pixels,
         "bitmaps": masks.bitmaps,
-        "whole_ranges": masks.whole_ranges.contiguous(),
+        "whole_ranges": masks.whole_ranges,
         "whole_concepts": masks.whole_concepts,
-        "annotated": masks.annotated.contiguous(),
+        "annotated": masks.annotated,
         **where.tables._asdict(),
         **vars(sums),
         "first_nonfinite": first_nonfinite,

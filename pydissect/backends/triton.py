@@ -262,10 +262,10 @@ class TritonBackend(TorchRanks, TorchSifting):
         if not len(masks):
             return
         _kernels("areas").sum_concept_areas[(len(masks),)](
-            masks.bitmap_ranges.contiguous(),
+            masks.bitmap_ranges,
             masks.bitmap_concepts,
             masks.bitmap_pixels,
-            masks.whole_ranges.contiguous(),
+            masks.whole_ranges,
             masks.whole_concepts,
             masks.size[0] * masks.size[1],
             sums.concept_area,
@@ -284,8 +284,6 @@ class TritonBackend(TorchRanks, TorchSifting):
         row_step = h if h <= tile.rows else tile.rows - 1
         row_blocks = -(-h // row_step)
         lowest = threshold.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).amin(0)
-        bitmap_ranges, whole_ranges = masks.bitmap_ranges.contiguous(), masks.whole_ranges.contiguous()
-        annotated = masks.annotated.contiguous()
         bitmaps = masks.bitmaps.view(torch.int16)
         row_halves = bitmaps.shape[2]
 
@@ -346,7 +344,7 @@ class TritonBackend(TorchRanks, TorchSifting):
                 geometry.left,
                 geometry.right,
                 geometry.column_fraction,
-                bitmap_ranges,
+                masks.bitmap_ranges,
                 masks.bitmap_concepts,
                 bitmaps,
                 masks.size[0] * row_halves,
@@ -367,8 +365,8 @@ class TritonBackend(TorchRanks, TorchSifting):
                 part.first_unit,
                 part.images,
                 part.units,
-                annotated,
-                whole_ranges,
+                masks.annotated,
+                masks.whole_ranges,
                 masks.whole_concepts,
                 sums.unit_area,
                 sums.unit_area_all,
