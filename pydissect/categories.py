@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ class Categories:
     names: tuple[str, ...]
     of_concept: Tensor
     everywhere: bool = False
+
+    @cached_property
+    def num_concepts(self) -> int:
+        """``C``."""
+        return len(self.of_concept)
 
     @classmethod
     def single(cls, num_concepts: int) -> "Categories":
@@ -82,8 +87,8 @@ def as_categories(categories: "Categories | Sequence[str] | None", num_concepts:
     if categories is None:
         return Categories.single(num_concepts)
     result = categories if isinstance(categories, Categories) else Categories.of(categories)
-    if len(result.of_concept) != num_concepts:
+    if result.num_concepts != num_concepts:
         raise InputError(
-            f"categories: expected one name for each of the {num_concepts} concepts, found {len(result.of_concept)}"
+            f"categories: expected one name for each of the {num_concepts} concepts, found {result.num_concepts}"
         )
     return result

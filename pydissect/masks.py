@@ -256,8 +256,8 @@ class PackedMasks:
             check(len(offsets) == images + 1 and bool(offsets[0] == 0 and offsets[-1] == total), "offsets")
             check(bool((offsets[1:] >= offsets[:-1]).all()), "offsets")
         for numbers, limit in (
-            (concepts, len(categories.of_concept)),
-            (whole, len(categories.of_concept)),
+            (concepts, categories.num_concepts),
+            (whole, categories.num_concepts),
             (categories.of_concept, len(names)),
         ):
             check(
@@ -300,7 +300,7 @@ class PackedMasks:
     @property
     def num_concepts(self) -> int:
         """``C``."""
-        return self.categories.of_concept.shape[0]
+        return self.categories.num_concepts
 
     @property
     def device(self) -> torch.device:

@@ -144,17 +144,21 @@ class Tally:
         if acts.shape[1] != units:
             raise InputError(f"acts: expected {units} units, one for each threshold, found {acts.shape[1]}")
         check_batch(acts, packed)
-        if packed.num_concepts != self.num_concepts:
-            raise InputError(f"masks: expected {self.num_concepts} concepts, found {packed.num_concepts}")
-        if self.categories is None:
-            self.categories = packed.categories
-        elif packed.categories is not self.categories and packed.categories != self.categories:
-            raise InputError(f"masks: expected categories {self.categories.names}, found {packed.categories.names}")
+        if packed.categories is not self.categories:
+            self._take_up(packed.categories)
         if acts.device != self.device:
             if self._sums is not None:
                 raise InputError(f"acts: expected device {self.device} as before, found {acts.device}")
             self.to(acts.device)
         self._count(acts, packed)
+
+    def _take_up(self, categories: Categories) -> None:
+        if categories.num_concepts != self.num_concepts:
+            raise InputError(f"masks: expected {self.num_concepts} concepts, found {categories.num_concepts}")
+        if self.categories is None:
+            self.categories = categories
+        elif categories != self.categories:
+            raise InputError(f"masks: expected categories {self.categories.names}, found {categories.names}")
 
     def _count(self, acts: Tensor, packed: PackedMasks) -> None:
         sums = self._sums or self._zeros()
@@ -164,7 +168,7 @@ class Tally:
         place = self._chosen.count(arguments, sums)
         if not self._nonfinite_off:
             self._nonfinite.note(place, self._images, acts.shape[1])
-            if acts.device.type == "cpu":
+            if isinstance(place, int) or place.device.type == "cpu":
                 self._nonfinite.check()
         self._sums = sums
         self._images += acts.shape[0]
