@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Categories:
     of_concept: Tensor
     everywhere: bool = False
 
-    @cached_property
+    @property
     def num_concepts(self) -> int:
         """``C``."""
         return len(self.of_concept)

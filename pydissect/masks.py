@@ -399,7 +399,7 @@ class PackedMasks:
         for n, (bitmaps, whole) in enumerate(
             zip(source.bitmap_ranges.tolist(), source.whole_ranges.tolist(), strict=True)
         ):
-            bits = source.bitmaps[slice(*bitmaps)].contiguous()
+            bits = source.bitmaps[slice(*bitmaps)]
             planes = source.bitmap_concepts[slice(*bitmaps)].long()
             _cpu.unpack(
                 bitmaps=bits.data_ptr(),

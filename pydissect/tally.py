@@ -255,6 +255,11 @@ class Tally:
         categories = None
         if state["categories"] is not None:
             categories = Categories(tuple(state["categories"]), state["concept_category"], state["everywhere"])
+            if categories.num_concepts != self.num_concepts:
+                raise InputError(
+                    f"state_dict: expected the category of each of {self.num_concepts} concepts, "
+                    f"found {categories.num_concepts}"
+                )
             if self._given_categories not in (None, categories):
                 raise InputError(
                     f"state_dict: expected categories {self._given_categories.names}, found {categories.names}"

@@ -21,6 +21,7 @@ COUNTS = "tests/test_counts.py"
 SCORES = "tests/test_scores.py"
 GRIDS = "tests/test_grids.py"
 TALLY = "tests/test_tally.py"
+SHARE = "tests/test_share.py"
 CATEGORIES = "tests/test_categories.py"
 CACHE = "tests/test_mask_cache.py"
 DISASSEMBLY = "tests/test_disassembly.py"
@@ -608,28 +609,39 @@ FAULTS = [
         "",
         COUNT,
     ),
-    Fault("given-units-counted-twice", "csrc/core/count.hpp", "part.unit_end -= units;", "", COUNT),
+    Fault("given-units-counted-twice", "csrc/core/count.hpp", "part.unit_end -= units;", "", SHARE),
     Fault(
         "given-without-the-image-at-hand",
         "csrc/core/count.hpp",
-        "share.give({n, part.image_end,",
-        "share.give({n + 1, part.image_end,",
-        COUNT,
+        "return {part.image_begin, part.image_end, part.unit_end,",
+        "return {part.image_begin + 1, part.image_end, part.unit_end,",
+        SHARE,
     ),
     Fault(
         "given-before-they-are-counted",
         "csrc/core/count.hpp",
         "std::min(left / images / 2, part.unit_end - counted)",
-        "left / images / 2",
-        COUNT,
+        "(left / images / 2)",
+        SHARE,
     ),
-    Fault("taken-part-not-counted", "csrc/cpu/backend.cpp", "count_part(given.part, *given.counters);", ";", COUNT),
+    Fault(
+        "given-before-what-was-counted-is-seen",
+        "csrc/cpu/share.cpp",
+        "request->answer = part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused;",
+        "request->answer.store(part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused, "
+        "std::memory_order_relaxed);",
+        SHARE,
+    ),
+    Fault("asked-without-an-answer", "csrc/cpu/share.cpp", "reply(request, {});", ";", SHARE),
+    Fault("taken-part-not-counted", "csrc/cpu/backend.cpp", "count_part(request.part, *request.counters);", ";", COUNT),
+    Fault("part-begun-twice", "csrc/cpu/backend.cpp", "if (begun[i].exchange(true)) continue;", "", COUNT),
+    Fault("only-own-parts-counted", "csrc/cpu/backend.cpp", "k < parts; ++k", "k < 1; ++k", TALLY),
     Fault(
         "first-non-finite-forgotten",
         "csrc/cpu/backend.cpp",
-        "sums.first_nonfinite = first_nonfinite[own];",
+        "sums.first_nonfinite = first_nonfinite[thread];",
         "sums.first_nonfinite = kNone;",
-        COUNT,
+        TALLY,
     ),
     Fault(
         "threads-select-a-unit-twice",

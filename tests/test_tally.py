@@ -222,6 +222,12 @@ def test_state_dict_of_another_kind_is_refused(other, message: str):
         Tally(torch.zeros(3), 2, ["a", "b"]).load_state_dict(other().state_dict())
 
 
+def test_state_dict_with_categories_of_other_concepts_is_refused():
+    state = Tally(torch.zeros(3), 2, ["a", "b"]).state_dict() | {"concept_category": torch.zeros(7, dtype=torch.int64)}
+    with pytest.raises(InputError, match="state_dict: expected the category of each of 2 concepts, found 7"):
+        Tally(torch.zeros(3), 2).load_state_dict(state)
+
+
 def test_to_keeps_the_counts():
     case = make_case()
     tally = tally_of(case)
@@ -521,6 +527,7 @@ def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
 FEWER_THREADS = """
 import torch
 from pydissect import Tally
+from pydissect.errors import InputError
 
 torch.set_num_threads(4)
 acts, masks = torch.randn(8, 256, 7, 7), torch.rand(8, 5, 20, 20) < 0.3
@@ -530,6 +537,11 @@ for backend in ("cpu", "reference"):
     tally.update(acts, masks)
     counts.append(tally.compute())
 print(counts[0] == counts[1])
+acts[0, 0] = torch.nan
+try:
+    Tally(torch.full((256,), 0.5), 5).update(acts, masks)
+except InputError as error:
+    print("unit 0 of image 0" in str(error))
 """
 
 
@@ -540,4 +552,4 @@ def test_all_is_counted_where_openmp_gives_fewer_threads():
         capture_output=True,
         text=True,
     )
-    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
+    assert (run.returncode, run.stdout) == (0, "True\nTrue\n"), run.stderr

@@ -283,18 +283,19 @@ void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int
   }
 }
 
-// How many of a part's last units to give away, of which only those below `counted` are counted of the image at hand:
-// those that hold half of what is left. That their taker lays out the masks once more costs it no time that it had use for.
+// What another thread may count instead: of a part of which the units below `counted` are counted of the first image,
+// the last ones, which hold half of what is left. They are taken from the part.
 template <class Isa>
-int64_t units_to_give(const Acts& acts, const Part& part, int64_t counted) {
+Part give_half(const Acts& acts, Part& part, int64_t counted) {
   const int64_t images = part.image_end - part.image_begin;
   const int64_t left = (part.unit_end - part.unit_begin) * images - (counted - part.unit_begin);
-  const int64_t units = std::min(left / images / 2, part.unit_end - counted);
-  const int64_t together = acts.stride_u == 1 ? kUnitBlock : 1;  // that are compared side by side
-  return units / together * together;
+  const int64_t together = acts.stride_u == 1 ? kUnitBlock : 1;  // units that are compared side by side
+  const int64_t units = std::min(left / images / 2, part.unit_end - counted) / together * together;
+  part.unit_end -= units;
+  return {part.image_begin, part.image_end, part.unit_end, part.unit_end + units};
 }
 
-// Counts a part, but for what is asked of the share in the meantime.
+// Counts a part, except units that it gives away meanwhile.
 template <class Isa, Dtype kDtype>
 void count_part(const Task& task, Part part, const Workspace& workspace, Counters& counters, Share& share) {
   using Stored = typename Element<kDtype>::Stored;
@@ -319,10 +320,9 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
     const int blocks = lay_out_masks<Isa>(task.masks, n, geometry, workspace);
     for (int64_t u0 = part.unit_begin; u0 < part.unit_end; u0 += block_units) {
       if (share.asked()) {
-        const int64_t units = units_to_give<Isa>(acts, part, u0);
-        if (units > 0) {
-          part.unit_end -= units;
-          share.give({n, part.image_end, part.unit_end, part.unit_end + units});
+        const Part given = give_half<Isa>(acts, part, u0);
+        share.answer(given);
+        if (given.unit_begin < given.unit_end) {
           stretch = Stretch::of<Stored>(acts, part);
           pace = {};
           earlier = 0;

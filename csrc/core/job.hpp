@@ -89,7 +89,7 @@ struct Counters {
   int64_t first_nonfinite;  // smallest n * U + u of a map with a non-finite value, or INT64_MAX
 };
 
-// A rectangle of the batch, the share of one thread.
+// A rectangle of the batch, which one thread counts.
 struct Part {
   int64_t image_begin, image_end;
   int64_t unit_begin, unit_end;

@@ -1,45 +1,51 @@
-// How a thread that has nothing left to count takes over a part of what another still has, so that none waits for one
-// whose core is slower, or busy with something else.
+// How a thread that has nothing to count takes over a part of what another still has, so that none waits for one whose
+// core is slower, or busy with something else. But for `asked` it is compiled once, in cpu/share.cpp.
 #pragma once
 
 #include <atomic>
+#include <vector>
 
 #include "job.hpp"
 
 namespace pydissect {
 
-// What a thread counts, as the others see it: they ask for a part, and between two blocks it gives one.
-class Share {
+// What a thread asks for, and where the answer comes.
+struct Request {
+  enum Answer { kWaiting, kGiven, kRefused };
+
+  std::atomic<Answer> answer;
+  Part part;
+  const Counters* counters;  // to which no other thread adds for these units
+};
+
+// A thread as the others see it: one of them at a time asks, and between two blocks of units it answers. What it gives
+// then lies with the one that asked, for which it need not wait.
+class alignas(kLine) Share {
  public:
-  struct Given {
-    Part part;
-    const Counters* counters;  // to which no other thread adds for these units
-  };
+  Share();
 
-  // The thread's own side. From `open` to `close` others may ask.
+  // The thread's own side: from `open` to `close` it may be asked.
   void open(const Counters& counters);
-
-  __attribute__((always_inline)) bool asked() const { return state_.load() == kAsked; }
-
-  // Gives a part none of whose units it will count on any image from here on.
-  __attribute__((always_inline)) void give(const Part& part) {
-    given_.part = part;
-    state_.store(kGiven);
-  }
-
-  // Returns once what was given has been taken.
   void close();
 
-  // The others' side. Asks for a part, and waits for it; false if the thread is through, or has been asked already.
-  bool take(Given& given);
+  __attribute__((always_inline)) bool asked() const { return request_.load() != nullptr; }
 
-  bool closed() const;
+  // Gives a part, of whose units it counts none from here on. An empty one is a refusal.
+  void answer(const Part& part);
+
+  // The others' side: asks one after the other, and waits for each answer, until one gives something.
+  static bool take(std::vector<Share>& shares, Request& request);
 
  private:
-  static constexpr int kClosed = 0, kOpen = 1, kAsked = 2, kGiven = 3;
+  enum Outcome { kTaken, kNothing, kBusy };  // busy: it has not answered somebody else
 
-  std::atomic<int> state_ = kClosed;
-  Given given_ = {};
+  Outcome ask(Request& request);
+  void reply(Request* request, const Part& part) const;
+
+  static Request closed_;  // stands where a request would: nobody may ask
+
+  std::atomic<Request*> request_;
+  const Counters* counters_ = nullptr;
 };
 
 }  // namespace pydissect

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <exception>
 #include <limits>
-#include <thread>
 #include <vector>
 
 #include <omp.h>
@@ -14,7 +13,6 @@
 #include "arena.hpp"
 #include "denormals.hpp"
 #include "levels.hpp"
-#include "../core/share.hpp"
 
 namespace pydissect {
 namespace {
@@ -57,8 +55,8 @@ struct Parts {
   int units, images;
 };
 
-// Threads that share out the units never add to the same counter, but each lays out the masks of every image; those
-// that share out the images need counters of their own, which are then added up. What goes through memory decides.
+// Threads that share out the units add to different counters, but each lays out the masks of every image; those that
+// share out the images need counters of their own, which are then added up. What goes through memory decides.
 Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
   const Acts& acts = task.acts;
   const int64_t size = static_cast<int64_t>(acts.h) * acts.w;
@@ -77,18 +75,6 @@ Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
     }
   }
   return best;
-}
-
-// A part of what another thread has left; false once none has anything left.
-bool take_any(std::vector<Share>& shares, Share::Given& given) {
-  for (;; std::this_thread::yield()) {
-    bool all_closed = true;
-    for (Share& share : shares) {
-      if (share.take(given)) return true;
-      all_closed = all_closed && share.closed();
-    }
-    if (all_closed) return false;
-  }
 }
 
 void add_concept_area(const Masks& masks, int64_t images, int64_t pixels, int64_t* concept_area) {
@@ -136,7 +122,7 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   const int parts = unit_parts * image_parts;
   std::vector<int64_t> first_nonfinite(parts, kNone);
   std::vector<Share> shares(parts);
-  std::atomic<int> begun = 0;
+  std::vector<std::atomic<bool>> begun(parts);
 
   std::exception_ptr failure;  // of any thread, before one has counted anything
 
@@ -152,23 +138,25 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
     }
 #pragma omp barrier
     if (!failure) {
-      const int own = omp_get_thread_num();
+      const int thread = omp_get_thread_num();
       const auto count_part = [&](const Part& part, const Counters& target) {
         Counters sums = target;
-        sums.first_nonfinite = first_nonfinite[own];
-        shares[own].open(target);
-        level.count(task, part, *workspace, sums, shares[own]);
-        shares[own].close();
-        first_nonfinite[own] = sums.first_nonfinite;
+        sums.first_nonfinite = first_nonfinite[thread];
+        shares[thread].open(target);
+        level.count(task, part, *workspace, sums, shares[thread]);
+        shares[thread].close();
+        first_nonfinite[thread] = sums.first_nonfinite;
       };
-      for (int i = begun++; i < parts; i = begun++) {
-        const int unit_part = i % unit_parts, image_part = i / unit_parts;
+      // Its own part first; and those of threads that come late, or that OpenMP does not give.
+      for (int k = 0; k < parts; ++k) {
+        const int i = (thread + k) % parts, unit_part = i % unit_parts, image_part = i / unit_parts;
+        if (begun[i].exchange(true)) continue;
         count_part({share(acts.images, image_parts, image_part), share(acts.images, image_parts, image_part + 1),
                     share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)},
                    targets[image_part]);
       }
-      Share::Given given;
-      while (take_any(shares, given)) count_part(given.part, *given.counters);
+      Request request;
+      while (Share::take(shares, request)) count_part(request.part, *request.counters);
     }
   }
   if (failure) std::rethrow_exception(failure);

@@ -4,30 +4,49 @@
 
 namespace pydissect {
 
+Request Share::closed_ = {};
+
+Share::Share() : request_(&closed_) {}
+
 void Share::open(const Counters& counters) {
-  given_.counters = &counters;
-  state_ = kOpen;
+  counters_ = &counters;
+  request_ = nullptr;
 }
 
 void Share::close() {
-  for (int state = kOpen; !state_.compare_exchange_weak(state, kClosed);) {
-    if (state == kGiven) {
-      std::this_thread::yield();
-      state = kOpen;
+  if (Request* request = request_.exchange(&closed_)) reply(request, {});
+}
+
+void Share::answer(const Part& part) { reply(request_.exchange(nullptr), part); }
+
+void Share::reply(Request* request, const Part& part) const {
+  request->part = part;
+  request->counters = counters_;
+  request->answer = part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused;
+}
+
+bool Share::take(std::vector<Share>& shares, Request& request) {
+  for (bool busy = true; busy; std::this_thread::yield()) {
+    busy = false;
+    for (Share& share : shares) {
+      const Outcome outcome = share.ask(request);
+      if (outcome == kTaken) return true;
+      busy = busy || outcome == kBusy;
     }
   }
+  return false;
 }
 
-bool Share::take(Given& given) {
-  int state = kOpen;
-  if (!state_.compare_exchange_strong(state, kAsked)) return false;
-  for (state = kAsked; state == kAsked; state = state_) std::this_thread::yield();
-  if (state == kClosed) return false;
-  given = given_;
-  state_ = kOpen;
-  return true;
+Share::Outcome Share::ask(Request& request) {
+  Request* before = request_;
+  if (before == nullptr) {
+    request.answer = Request::kWaiting;
+    if (request_.compare_exchange_strong(before, &request)) {
+      while (request.answer == Request::kWaiting) std::this_thread::yield();
+      return request.answer == Request::kGiven ? kTaken : kNothing;
+    }
+  }
+  return before == &closed_ ? kNothing : kBusy;
 }
-
-bool Share::closed() const { return state_ == kClosed; }
 
 }  // namespace pydissect
