@@ -77,6 +77,16 @@ Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
   return best;
 }
 
+// Adds the counters of a unit at a level to others.
+void add_row(const Masks& masks, int64_t row, const Counters& from, const Counters& to) {
+  const auto add = [row](const int64_t* source, int64_t* target, int64_t columns) {
+    for (int64_t i = row * columns; i < (row + 1) * columns; ++i) target[i] += source[i];
+  };
+  add(from.intersection, to.intersection, masks.concepts);
+  add(from.unit_area, to.unit_area, masks.categories);
+  add(from.unit_area_all, to.unit_area_all, 1);
+}
+
 void add_concept_area(const Masks& masks, int64_t images, int64_t pixels, int64_t* concept_area) {
   for (int64_t n = 0; n < images; ++n) {
     for (int64_t i = masks.bitmap_ranges[2 * n]; i < masks.bitmap_ranges[2 * n + 1]; ++i) {
@@ -109,14 +119,13 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
   const int unit_parts = sides.units, image_parts = sides.images;
   const int64_t row_count = levels * acts.units;
   const int64_t sums = row_count * (masks.concepts + masks.categories + 1);
-  std::vector<std::vector<int64_t>> own(image_parts - 1);
+  thread_local Arena sums_arena;  // kept like the workspaces
   std::vector<Counters> targets(image_parts, counters);
+  for (int i = 1; i < image_parts; ++i) sums_arena.reserve(&targets[i].intersection, sums);
+  sums_arena.allocate();
   for (int i = 1; i < image_parts; ++i) {
-    own[i - 1].assign(sums, 0);
-    int64_t* memory = own[i - 1].data();
-    targets[i].intersection = memory;
-    targets[i].unit_area = memory + row_count * masks.concepts;
-    targets[i].unit_area_all = memory + row_count * (masks.concepts + masks.categories);
+    targets[i].unit_area = targets[i].intersection + row_count * masks.concepts;
+    targets[i].unit_area_all = targets[i].unit_area + row_count * masks.categories;
   }
 
   const int parts = unit_parts * image_parts;
@@ -136,9 +145,12 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
 #pragma omp critical(pydissect_count_failure)
       failure = std::current_exception();
     }
+    const int thread = omp_get_thread_num();
+    for (int i = thread; i < image_parts; i += omp_get_num_threads()) {
+      if (i > 0) std::fill_n(targets[i].intersection, sums, 0);
+    }
 #pragma omp barrier
     if (!failure) {
-      const int thread = omp_get_thread_num();
       const auto count_part = [&](const Part& part, const Counters& target) {
         Counters sums = target;
         sums.first_nonfinite = first_nonfinite[thread];
@@ -157,18 +169,19 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
       }
       Request request;
       while (Share::take(shares, request)) count_part(request.part, *request.counters);
+      if (image_parts > 1) {
+#pragma omp barrier
+#pragma omp for nowait
+        for (int64_t row = 0; row < row_count; ++row) {
+          for (int i = 1; i < image_parts; ++i) add_row(masks, row, targets[i], counters);
+        }
+      }
     }
   }
   if (failure) std::rethrow_exception(failure);
 
   add_concept_area(masks, acts.images, static_cast<int64_t>(geometry.H) * geometry.W, counters.concept_area);
   counters.first_nonfinite = *std::min_element(first_nonfinite.begin(), first_nonfinite.end());
-  for (const Counters& target : targets) {
-    if (target.intersection == counters.intersection) continue;
-    for (int64_t i = 0; i < row_count * masks.concepts; ++i) counters.intersection[i] += target.intersection[i];
-    for (int64_t i = 0; i < row_count * masks.categories; ++i) counters.unit_area[i] += target.unit_area[i];
-    for (int64_t i = 0; i < row_count; ++i) counters.unit_area_all[i] += target.unit_area_all[i];
-  }
 }
 
 void select(const Acts& acts, int threads, const std::string& level_cap, Selection& selection) {
