@@ -68,7 +68,8 @@ Parts parts_of(const Task& task, int64_t max_bitmaps, int threads) {
   double least = std::numeric_limits<double>::infinity();
   for (int units = 1; units <= std::clamp<int64_t>(acts.units / kUnitBlock, 1, threads); ++units) {
     const int images = static_cast<int>(std::clamp<int64_t>(threads / units, 1, std::max<int64_t>(acts.images, 1)));
-    const double bytes = map_bytes / (units * images) + mask_bytes / images + 2 * sums_bytes * (images - 1);
+    // Masks are read and laid out; counters of their own are written and added up, by all threads.
+    const double bytes = map_bytes / (units * images) + 2 * (mask_bytes / images + (images > 1 ? sums_bytes : 0));
     if (bytes < least) {
       least = bytes;
       best = {units, images};
