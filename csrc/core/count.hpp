@@ -259,7 +259,8 @@ struct Pace {
 
   // For a block that ends at an offset: from where on to fetch, and how much for each item.
   __attribute__((always_inline)) Prefetch prefetch(const Stretch& stretch, int64_t end) {
-    fetched = std::max(fetched, end);
+    // No farther, though scans and hot values of small maps fetch more than these hold: it would be gone when it is read.
+    fetched = std::clamp(fetched, end, end + kAheadBytes);
     const int64_t missing = std::max<int64_t>(end + kAheadBytes - fetched - others, 0);
     return {stretch.at(fetched), std::min(missing / std::max<int64_t>(usual, 1), kMostAhead), 0};
   }
