@@ -646,8 +646,8 @@ FAULTS = [
     Fault(
         "first-non-finite-forgotten",
         "csrc/cpu/backend.cpp",
-        "sums.first_nonfinite = first_nonfinite[thread];",
-        "sums.first_nonfinite = kNone;",
+        "own.first_nonfinite = first_nonfinite[thread];",
+        "own.first_nonfinite = kNone;",
         TALLY,
     ),
     Fault(

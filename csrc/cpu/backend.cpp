@@ -153,12 +153,12 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
 #pragma omp barrier
     if (!failure) {
       const auto count_part = [&](const Part& part, const Counters& target) {
-        Counters sums = target;
-        sums.first_nonfinite = first_nonfinite[thread];
+        Counters own = target;
+        own.first_nonfinite = first_nonfinite[thread];
         shares[thread].open(target);
-        level.count(task, part, *workspace, sums, shares[thread]);
+        level.count(task, part, *workspace, own, shares[thread]);
         shares[thread].close();
-        first_nonfinite[thread] = sums.first_nonfinite;
+        first_nonfinite[thread] = own.first_nonfinite;
       };
       // Its own part first; and those of threads that come late, or that OpenMP does not give.
       for (int k = 0; k < parts; ++k) {
