@@ -584,15 +584,15 @@ FAULTS = [
     Fault(
         "threads-skip-a-unit",
         "csrc/cpu/backend.cpp",
-        "share(acts.units, unit_parts, unit_part + 1)}",
-        "share(acts.units, unit_parts, unit_part + 1) - (unit_part > 0)}",
+        "begin_of(acts.units, unit_parts, unit_part + 1)}",
+        "begin_of(acts.units, unit_parts, unit_part + 1) - (unit_part > 0)}",
         COUNT,
     ),
     Fault(
         "threads-skip-an-image",
         "csrc/cpu/backend.cpp",
-        "share(acts.images, image_parts, image_part)",
-        "share(acts.images, image_parts, image_part) + (image_part > 0)",
+        "begin_of(acts.images, image_parts, image_part)",
+        "begin_of(acts.images, image_parts, image_part) + (image_part > 0)",
         COUNT,
     ),
     Fault(
@@ -625,7 +625,7 @@ FAULTS = [
         SHARE,
     ),
     Fault(
-        "given-before-they-are-counted",
+        "given-though-counted",
         "csrc/core/count.hpp",
         "std::min(left / images / 2, part.unit_end - counted)",
         "(left / images / 2)",
@@ -640,7 +640,13 @@ FAULTS = [
         SHARE,
     ),
     Fault("asked-without-an-answer", "csrc/cpu/share.cpp", "reply(request, {});", ";", SHARE),
-    Fault("taken-part-not-counted", "csrc/cpu/backend.cpp", "count_part(request.part, *request.counters);", ";", COUNT),
+    Fault(
+        "taken-part-not-counted",
+        "csrc/cpu/backend.cpp",
+        "count_and_share(request.part, *request.counters);",
+        ";",
+        COUNT,
+    ),
     Fault("part-begun-twice", "csrc/cpu/backend.cpp", "if (begun[i].exchange(true)) continue;", "", COUNT),
     Fault("only-own-parts-counted", "csrc/cpu/backend.cpp", "k < parts; ++k", "k < 1; ++k", TALLY),
     Fault(
@@ -653,8 +659,8 @@ FAULTS = [
     Fault(
         "threads-select-a-unit-twice",
         "csrc/cpu/backend.cpp",
-        "share(acts.units, parts, i + 1)}",
-        "std::min(share(acts.units, parts, i + 1) + 1, acts.units)}",
+        "begin_of(acts.units, parts, i + 1)}",
+        "std::min(begin_of(acts.units, parts, i + 1) + 1, acts.units)}",
         THRESHOLDS,
     ),
     # --- thresholds

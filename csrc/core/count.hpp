@@ -284,8 +284,8 @@ void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int
   }
 }
 
-// What another thread may count instead: of a part of which the units below `counted` are counted of the first image,
-// the last ones, which hold half of what is left. They are taken from the part.
+// Takes from a part its last units, at most half of what is left, for another thread to count. On the part's first image
+// the units below `counted` are done.
 template <class Isa>
 Part give_half(const Acts& acts, Part& part, int64_t counted) {
   const int64_t images = part.image_end - part.image_begin;

@@ -19,7 +19,7 @@ struct Request {
 };
 
 // A thread as the others see it: one of them at a time asks, and between two blocks of units it answers. What it gives
-// then lies with the one that asked, for which it need not wait.
+// lies with the one that asked from then on, so that it never waits.
 class alignas(kLine) Share {
  public:
   Share();
@@ -37,7 +37,7 @@ class alignas(kLine) Share {
   static bool take(std::vector<Share>& shares, Request& request);
 
  private:
-  enum Outcome { kTaken, kNothing, kBusy };  // busy: it has not answered somebody else
+  enum Outcome { kTaken, kNothing, kBusy };  // busy: it has yet to answer another
 
   Outcome ask(Request& request);
   void reply(Request* request, const Part& part) const;

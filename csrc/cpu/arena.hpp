@@ -21,7 +21,12 @@ class Arena {
   template <class T>
   void reserve(T** target, int64_t count) {
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
-    pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_, size_ + bytes});
+    try {
+      pieces_.push_back({[target](char* place) { *target = reinterpret_cast<T*>(place); }, size_, size_ + bytes});
+    } catch (...) {
+      forget();  // targets that the caller is about to lose
+      throw;
+    }
     size_ += (bytes + kGap + kAlignment - 1) / kAlignment * kAlignment;
   }
 
@@ -33,8 +38,7 @@ class Arena {
       capacity_ = 0;
       memory_.reset(new (std::align_val_t(kAlignment), std::nothrow) char[wanted]);
       if (!memory_) {
-        pieces_.clear();
-        size_ = 0;
+        forget();
         throw std::bad_alloc();
       }
       capacity_ = wanted;
@@ -46,11 +50,15 @@ class Arena {
       ASAN_UNPOISON_MEMORY_REGION(memory_.get() + piece.begin, piece.end - piece.begin);
     }
 #endif
+    forget();
+  }
+
+ private:
+  void forget() {
     pieces_.clear();
     size_ = 0;
   }
 
- private:
   static constexpr size_t kAlignment = 64;
 #if defined(__SANITIZE_ADDRESS__)
   static constexpr size_t kGap = kAlignment;  // so that no piece's end touches the next piece

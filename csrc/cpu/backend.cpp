@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
 
-int64_t share(int64_t total, int parts, int part) { return total * part / parts; }
+int64_t begin_of(int64_t total, int parts, int part) { return total * part / parts; }
 
 // The calling thread's memory, kept from one call to the next: the first touch of a page costs more than a map.
 const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
@@ -152,7 +152,7 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
     }
 #pragma omp barrier
     if (!failure) {
-      const auto count_part = [&](const Part& part, const Counters& target) {
+      const auto count_and_share = [&](const Part& part, const Counters& target) {
         Counters own = target;
         own.first_nonfinite = first_nonfinite[thread];
         shares[thread].open(target);
@@ -164,12 +164,12 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
       for (int k = 0; k < parts; ++k) {
         const int i = (thread + k) % parts, unit_part = i % unit_parts, image_part = i / unit_parts;
         if (begun[i].exchange(true)) continue;
-        count_part({share(acts.images, image_parts, image_part), share(acts.images, image_parts, image_part + 1),
-                    share(acts.units, unit_parts, unit_part), share(acts.units, unit_parts, unit_part + 1)},
+        count_and_share({begin_of(acts.images, image_parts, image_part), begin_of(acts.images, image_parts, image_part + 1),
+                    begin_of(acts.units, unit_parts, unit_part), begin_of(acts.units, unit_parts, unit_part + 1)},
                    targets[image_part]);
       }
       Request request;
-      while (Share::take(shares, request)) count_part(request.part, *request.counters);
+      while (Share::take(shares, request)) count_and_share(request.part, *request.counters);
       if (image_parts > 1) {
 #pragma omp barrier
 #pragma omp for nowait
@@ -205,7 +205,7 @@ void select(const Acts& acts, int threads, const std::string& level_cap, Selecti
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
   for (int i = 0; i < parts; ++i) {
     const KeepDenormals keep_denormals;
-    const Part part = {0, acts.images, share(acts.units, parts, i), share(acts.units, parts, i + 1)};
+    const Part part = {0, acts.images, begin_of(acts.units, parts, i), begin_of(acts.units, parts, i + 1)};
     Selection own = selection;
     own.first_nonfinite = kNone;
     level.select(acts, part, memories[i].scratch, memories[i].hits, own);
@@ -221,7 +221,7 @@ void values_of_ranks(const Selection& selection, int64_t units, const std::vecto
 #pragma omp parallel for num_threads(parts) schedule(static, 1)
   for (int i = 0; i < parts; ++i) {
     const KeepDenormals keep_denormals;
-    for (int64_t u = share(units, parts, i); u < share(units, parts, i + 1); ++u) {
+    for (int64_t u = begin_of(units, parts, i); u < begin_of(units, parts, i + 1); ++u) {
       for (size_t l = 0; l < ranks.size(); ++l) values[l * units + u] = level.value_of_rank(selection, u, ranks[l]);
     }
   }
