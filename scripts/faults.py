@@ -484,7 +484,13 @@ FAULTS = [
         "map[y * acts.stride_x + (place - y * wanted.w) * acts.stride_y]",
         SIFT,
     ),
-    Fault("zero-for-no-candidate", "csrc/core/sift.hpp", "lowest_finite<kDtype>());", "{});", f"{SIFT} {ONE_PASS}"),
+    Fault(
+        "zero-for-no-candidate",
+        "csrc/core/sift.hpp",
+        "lowest_finite<kDtype>());",
+        "typename Element<kDtype>::Stored{});",
+        f"{SIFT} {ONE_PASS}",
+    ),
     Fault(
         "bound-off-by-one",
         "pydissect/thresholds.py",
