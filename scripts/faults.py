@@ -640,9 +640,8 @@ FAULTS = [
     Fault(
         "given-before-what-was-counted-is-seen",
         "csrc/cpu/share.cpp",
-        "request->answer = part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused;",
-        "request->answer.store(part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused, "
-        "std::memory_order_relaxed);",
+        "request->answer = part.empty() ? Request::kRefused : Request::kGiven;",
+        "request->answer.store(part.empty() ? Request::kRefused : Request::kGiven, std::memory_order_relaxed);",
         SHARE,
     ),
     Fault("asked-without-an-answer", "csrc/cpu/share.cpp", "reply(request, {});", ";", SHARE),

@@ -490,6 +490,16 @@ def test_masks_that_change_between_batches():
         assert counts_of(case, masks).unit_area.sum() == 0
 
 
+def run_script(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, with these variables in its environment."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", script, *arguments],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE), **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
 OUT_OF_MEMORY = """
 import resource, sys, torch
 from pydissect import PackedMasks
@@ -515,12 +525,7 @@ except MemoryError:
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_running_out_of_memory_counts_nothing_and_is_an_error(number: str):
     """The large masks' words side by side take 32 MB."""
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", OUT_OF_MEMORY, number],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE), "MALLOC_MMAP_THRESHOLD_": "65536"},
-        capture_output=True,
-        text=True,
-    )
+    run = run_script(OUT_OF_MEMORY, number, MALLOC_MMAP_THRESHOLD_="65536")
     assert (run.returncode, run.stdout) == (0, "refused True\n"), run.stderr
 
 
@@ -546,10 +551,5 @@ except InputError as error:
 
 
 def test_all_is_counted_where_openmp_gives_fewer_threads():
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", FEWER_THREADS],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_THREAD_LIMIT": "1"},
-        capture_output=True,
-        text=True,
-    )
+    run = run_script(FEWER_THREADS, OMP_THREAD_LIMIT="1")
     assert (run.returncode, run.stdout) == (0, "True\nTrue\n"), run.stderr

@@ -238,14 +238,6 @@ struct Stretch {
   int64_t image_bytes;  // of the part's units
   int64_t stride;       // bytes from one image to the next
 
-  template <class Stored>
-  static __attribute__((always_inline)) Stretch of(const Acts& acts, const Part& part) {
-    const int64_t first = part.image_begin * acts.stride_n + part.unit_begin * acts.stride_u;
-    const int64_t size = static_cast<int64_t>(acts.h) * acts.w, bytes = sizeof(Stored);
-    return {static_cast<const char*>(acts.data) + first * bytes, (part.unit_end - part.unit_begin) * size * bytes,
-            acts.stride_n * bytes};
-  }
-
   __attribute__((always_inline)) const char* at(int64_t offset) const {
     return first + offset / image_bytes * stride + offset % image_bytes;
   }
@@ -313,7 +305,12 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
   if constexpr (kDtype != Dtype::f32) {
     for (int64_t u = part.unit_begin; u < part.unit_end; ++u) workspace.cuts[u] = Element<kDtype>::cut(task.lowest[u]);
   }
-  Stretch stretch = Stretch::of<Stored>(acts, part);
+  const auto rest = [&]() __attribute__((always_inline)) {
+    return Stretch{reinterpret_cast<const char*>(data + part.image_begin * acts.stride_n + part.unit_begin * acts.stride_u),
+                   (part.unit_end - part.unit_begin) * map_bytes,
+                   acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
+  };
+  Stretch stretch = rest();
   Pace pace;
   int64_t earlier = 0;  // maps of the stretch that belong to earlier images
   for (; part.image_begin < part.image_end; ++part.image_begin, earlier += part.unit_end - part.unit_begin) {
@@ -323,8 +320,8 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
       if (share.asked()) {
         const Part given = give_half<Isa>(acts, part, u0);
         share.answer(given);
-        if (given.unit_begin < given.unit_end) {
-          stretch = Stretch::of<Stored>(acts, part);
+        if (!given.empty()) {
+          stretch = rest();
           pace = {};
           earlier = 0;
           if (u0 == part.unit_end) break;

@@ -93,6 +93,8 @@ struct Counters {
 struct Part {
   int64_t image_begin, image_end;
   int64_t unit_begin, unit_end;
+
+  __attribute__((always_inline)) bool empty() const { return unit_begin >= unit_end; }
 };
 
 }  // namespace pydissect

@@ -146,12 +146,12 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
 #pragma omp critical(pydissect_count_failure)
       failure = std::current_exception();
     }
-    const int thread = omp_get_thread_num();
-    for (int i = thread; i < image_parts; i += omp_get_num_threads()) {
+#pragma omp for schedule(static, 1)
+    for (int i = 0; i < image_parts; ++i) {
       if (i > 0) std::fill_n(targets[i].intersection, sums, 0);
     }
-#pragma omp barrier
     if (!failure) {
+      const int thread = omp_get_thread_num();
       const auto count_and_share = [&](const Part& part, const Counters& target) {
         Counters own = target;
         own.first_nonfinite = first_nonfinite[thread];
@@ -164,9 +164,10 @@ void count(const Acts& acts, const Masks& masks, const Geometry& geometry, const
       for (int k = 0; k < parts; ++k) {
         const int i = (thread + k) % parts, unit_part = i % unit_parts, image_part = i / unit_parts;
         if (begun[i].exchange(true)) continue;
-        count_and_share({begin_of(acts.images, image_parts, image_part), begin_of(acts.images, image_parts, image_part + 1),
-                    begin_of(acts.units, unit_parts, unit_part), begin_of(acts.units, unit_parts, unit_part + 1)},
-                   targets[image_part]);
+        const Part part = {begin_of(acts.images, image_parts, image_part),
+                           begin_of(acts.images, image_parts, image_part + 1),
+                           begin_of(acts.units, unit_parts, unit_part), begin_of(acts.units, unit_parts, unit_part + 1)};
+        count_and_share(part, targets[image_part]);
       }
       Request request;
       while (Share::take(shares, request)) count_and_share(request.part, *request.counters);

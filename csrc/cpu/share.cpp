@@ -22,7 +22,7 @@ void Share::answer(const Part& part) { reply(request_.exchange(nullptr), part); 
 void Share::reply(Request* request, const Part& part) const {
   request->part = part;
   request->counters = counters_;
-  request->answer = part.unit_begin < part.unit_end ? Request::kGiven : Request::kRefused;
+  request->answer = part.empty() ? Request::kRefused : Request::kGiven;
 }
 
 bool Share::take(std::vector<Share>& shares, Request& request) {
