@@ -73,9 +73,9 @@ FAULTS = [
     Fault(
         "columns-before-rows",
         "csrc/core/words.hpp",
-        "cells.at(Isa::load_rows(pair.fractions + j * Isa::kRows)).at(tx)",
+        "cells.at(Isa::load_lanes(pair.fractions[j * Isa::kRows])).at(tx)",
         "Lerp<Lanes>(cells.at(Lanes{}).at(tx), cells.at(Lanes{} + 1.0f).at(tx))"
-        ".at(Isa::load_rows(pair.fractions + j * Isa::kRows))",
+        ".at(Isa::load_lanes(pair.fractions[j * Isa::kRows]))",
         COUNT,
     ),
     Fault(
@@ -119,6 +119,20 @@ FAULTS = [
         "csrc/cpu/geometry.cpp",
         "row < end; row += kRowPair",
         "row + 1 < end; row += kRowPair",
+        COUNT,
+    ),
+    Fault(
+        "both-rows-of-a-pair-at-the-first-s-fraction",
+        "csrc/cpu/geometry.cpp",
+        "row + i < end ? rows.fraction[number + i]",
+        "row + i < end ? rows.fraction[number]",
+        COUNT,
+    ),
+    Fault(
+        "second-row-s-pixels-all-at-their-left-columns",
+        "csrc/cpu/geometry.cpp",
+        "word.fraction[kWord + i] = word.fraction[i];",
+        "word.fraction[kWord + i] = 0.0f;",
         COUNT,
     ),
     Fault(
@@ -350,8 +364,8 @@ FAULTS = [
     Fault(
         "ninth-column-of-eight",
         "csrc/cpu/geometry.cpp",
-        "right - word.first < kWord",
-        "right - word.first <= kWord",
+        "right - first < kWord",
+        "right - first <= kWord",
         COUNT,
     ),
     Fault(

@@ -7,7 +7,8 @@
 
 namespace pydissect {
 
-// A word of a pair of pixel rows: the pair's number above so many bits, the word's below.
+// A word of a pair of pixel rows: the pair above so many bits, the word below. Where there are few, these are the bytes
+// before them in their tables, so that nothing has to be multiplied by a size; else their numbers.
 using Item = uint32_t;
 
 // A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
@@ -19,8 +20,10 @@ constexpr int kAppended = 16;            // words of which an instruction set li
 constexpr int kAppendSlack = kAppended;  // entries beyond the list's end that it may write
 constexpr int kFewPairs = 64;            // pairs of pixel rows, and
 constexpr int kFewWords = 16;            // words a row, of which Isa::Marks holds a bit for each
-constexpr int kFewWordBits = 16;         // then the number of bits: what they are taken apart by is known beforehand
-static_assert(kFewWords <= kAppended && 64 % kAppended == 0);
+constexpr int kFewWordBits = 16;         // then the number of bits
+constexpr int kFewStep = 8;              // and the logarithm of a word's size
+static_assert(kFewWords <= kAppended && 64 % kAppended == 0 && sizeof(Word) == 1 << kFewStep);
+static_assert(kFewPairs * sizeof(RowPair) <= 1 << 16 && kFewWords * sizeof(Word) <= 1 << kFewWordBits);
 
 // One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
 struct ManyMarks {
@@ -94,7 +97,8 @@ int64_t list_few_items(const Map& map, const Hot* hot, int hot_count, const Geom
   int64_t count = 0;
   for (uint64_t live = marks.store(words); live; live &= live - 1) {
     const int pair = __builtin_ctzll(live);
-    Isa::append_items(items + count, static_cast<Item>(pair) << kFewWordBits, words[pair]);
+    Isa::template append_items<kFewStep>(items + count, static_cast<Item>(pair * sizeof(RowPair)) << kFewWordBits,
+                                         words[pair]);
     count += __builtin_popcount(words[pair]);
   }
   return count;
@@ -125,13 +129,25 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
       for (int word = 0; word < geometry.words; word += kAppended) {
         uint64_t& mask = marks.words[pair * masks + word / 64];
         const uint32_t touched = mask >> word % 64 & ((1u << kAppended) - 1);
-        Isa::append_items(items + count, static_cast<Item>(pair << geometry.word_bits | word), touched);
+        Isa::template append_items<0>(items + count, static_cast<Item>(pair << geometry.word_bits | word), touched);
         count += __builtin_popcount(touched);
       }
       for (int j = 0; j < masks; ++j) marks.words[pair * masks + j] = 0;
     }
   }
   return count;
+}
+
+// What an item stands for.
+template <bool kFew>
+__attribute__((always_inline)) inline std::pair<const RowPair&, const Word&> read_item(const Geometry& geometry,
+                                                                                     Item item) {
+  const int word_bits = kFew ? kFewWordBits : geometry.word_bits;
+  const Item pair = item >> word_bits, word = item & ((Item{1} << word_bits) - 1);
+  if constexpr (!kFew) return {geometry.pairs[pair], geometry.columns[word]};
+  const char* const pairs = reinterpret_cast<const char*>(geometry.pairs);
+  const char* const words = reinterpret_cast<const char*>(geometry.columns);
+  return {*reinterpret_cast<const RowPair*>(pairs + pair), *reinterpret_cast<const Word*>(words + word)};
 }
 
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
@@ -144,23 +160,19 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   constexpr int kRegisters = kRowPair / Isa::kRows;
   const char* next = prefetch.next;
   const int64_t step = prefetch.step;
-  const int word_bits = kFew ? kFewWordBits : geometry.word_bits;
-  const Item word_mask = (Item{1} << word_bits) - 1;
   const float threshold = thresholds[0];
   int64_t first_count = 0;
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
-  for (int64_t i = 0; i < item_count; ++i) {
+  for (const Item *item = items, *end = items + item_count; item != end; ++item) {
     Prefetch::fetch(next, step);
-    const RowPair& pair = geometry.pairs[items[i] >> word_bits];
-    const Item number = items[i] & word_mask;
-    const Word& word = geometry.columns[number];
+    const auto& [pair, word] = read_item<kFew>(geometry, *item);
     const auto cells = map.cells(geometry, pair, word);
-    const Lanes tx = Isa::load_word(word.fraction);
+    const Lanes tx = Isa::load_lanes(word.fraction);
     Lanes values[kRegisters];
-    for (int j = 0; j < kRegisters; ++j) values[j] = cells.at(Isa::load_rows(pair.fractions + j * Isa::kRows)).at(tx);
+    for (int j = 0; j < kRegisters; ++j) values[j] = cells.at(Isa::load_lanes(pair.fractions[j * Isa::kRows])).at(tx);
     const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
       const uint32_t above = Isa::above(values, level);
-      list[count] = static_cast<Found>(pair.word + number) << 32 | above;
+      list[count] = (pair.place + word.place) | above;
       count += above != 0;
     };
     if constexpr (kOneLevel) {

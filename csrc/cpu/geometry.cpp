@@ -38,8 +38,14 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
     const auto [begin, end] = std::equal_range(rows.index, rows.index + rows.size, y);
     for (const int32_t* row = begin; row < end; row += kRowPair) {
       const int64_t number = row - rows.index;
-      RowPair pair = {y * view_.w, std::min<int64_t>(y + 1, h - 1) * view_.w, number * view_.row_bytes, y, {}};
-      for (int i = 0; i < kRowPair; ++i) pair.fractions[i] = row + i < end ? rows.fraction[number + i] : kNoPixels;
+      RowPair pair = {};
+      pair.row = y;
+      pair.top = y * view_.w;
+      pair.bottom = std::min<int64_t>(y + 1, h - 1) * view_.w;
+      pair.place = static_cast<uint64_t>(number * view_.row_bytes) << 32;
+      for (int i = 0; i < kRowPair; ++i) {
+        std::fill_n(pair.fractions[i], kWord, row + i < end ? rows.fraction[number + i] : kNoPixels);
+      }
       pairs_.push_back(pair);
     }
   }
@@ -58,7 +64,7 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
         const bool reads = first + i < first_pair[y + 1];
         readers.above[i] = reads && pairs_[first + i].row < y ? -1 : 0;
         for (int j = 0; j < kRowPair; ++j) {
-          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j] : kNoPixels;
+          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j][0] : kNoPixels;
         }
       }
       row_readers_.push_back(readers);
@@ -74,20 +80,22 @@ void GeometryTables::group_columns(const AxisTable& columns) {
   column_readers_.assign(static_cast<size_t>(w) * word_masks, 0);
   view_.narrow = true;
   for (int number = 0; number < view_.words; ++number) {
-    const int begin = number * kWord, count = std::min(columns.size - begin, kWord);
+    const int begin = number * kWord, count = std::min(columns.size - begin, kWord), first = columns.index[begin];
     Word word = {};
-    word.first = columns.index[begin];
+    word.first = first;
+    word.place = static_cast<uint64_t>(number) << 32;
     for (int i = 0; i < count; ++i) {
       const int left = columns.index[begin + i], right = std::min(left + 1, w - 1);
-      word.left[i] = left - word.first;
-      word.right[i] = right - word.first;
+      word.left[i] = left - first;
+      word.right[i] = right - first;
       word.fraction[i] = columns.fraction[begin + i];
-      view_.narrow = view_.narrow && right - word.first < kWord;
+      view_.narrow = view_.narrow && right - first < kWord;
       for (int x = left; x <= right; ++x) column_readers_[x * word_masks + number / 64] |= uint64_t{1} << number % 64;
     }
     for (int i = 0; i < kWord; ++i) {
       word.left[kWord + i] = word.left[i] + kWord;
       word.right[kWord + i] = word.right[i] + kWord;
+      word.fraction[kWord + i] = word.fraction[i];
     }
     columns_.push_back(word);
   }

@@ -11,7 +11,7 @@ struct Avx2 : X86<Avx2> {
 
   static Lanes load_word(const float* source) { return _mm256_loadu_ps(source); }
 
-  static Lanes load_rows(const float* source) { return _mm256_broadcast_ss(source); }
+  static Lanes load_lanes(const float* source) { return load_word(source); }
 
   static uint32_t greater(__m256 value, __m256 threshold) {
     return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GT_OQ)));
@@ -253,10 +253,11 @@ struct Avx2 : X86<Avx2> {
     return _mm_cvtsi64_si128(static_cast<int64_t>(kPlaces.of[byte]));
   }
 
-  // Lists those of sixteen words from the first on that are touched.
+  // Lists those of sixteen words from the first on that are touched, 2^kStep from one to the next.
+  template <int kStep>
   static void append_items(Item* items, Item first, uint32_t touched) {
-    for (int half = 0; half < 2; ++half, touched >>= 8, first += 8) {
-      const __m256i words = _mm256_cvtepu8_epi32(places_of_bits(touched & 0xff));
+    for (int half = 0; half < 2; ++half, touched >>= 8, first += 8 << kStep) {
+      const __m256i words = _mm256_slli_epi32(_mm256_cvtepu8_epi32(places_of_bits(touched & 0xff)), kStep);
       store(items, _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(first)), words));
       items += _mm_popcnt_u32(touched & 0xff);
     }

@@ -13,9 +13,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
 
   static Lanes load_word(const float* source) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(source)); }
 
-  static Lanes load_rows(const float* source) {
-    return _mm512_mask_mov_ps(_mm512_set1_ps(source[0]), 0xff00, _mm512_set1_ps(source[1]));
-  }
+  static Lanes load_lanes(const float* source) { return _mm512_loadu_ps(source); }
 
   // The bits of two rows' words, the first row's lowest.
   static uint32_t above(const Lanes (&values)[1], float threshold) {
@@ -174,10 +172,12 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     __m512i largest_[2];
   };
 
-  // Lists those of sixteen words from the first on that are touched.
+  // Lists those of sixteen words from the first on that are touched, 2^kStep from one to the next.
+  template <int kStep>
   static void append_items(Item* items, Item first, uint32_t touched) {
+    const __m512i numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i words = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(first)),
-                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+                                           _mm512_slli_epi32(numbers, kStep));
     // Compressed into a register first: compressing stores take many times as long.
     _mm512_storeu_si512(items, _mm512_maskz_compress_epi32(static_cast<__mmask16>(touched), words));
   }

@@ -16,7 +16,7 @@ struct Portable {
     return lanes;
   }
 
-  static Lanes load_rows(const float* source) { return Lanes{} + *source; }
+  static Lanes load_lanes(const float* source) { return load_word(source); }
 
   // The bits of two rows' words, the first row's lowest.
   static uint32_t above(const Lanes (&values)[2], float threshold) {
@@ -139,9 +139,10 @@ struct Portable {
     bool nonfinite_ = false;
   };
 
-  // Lists those of sixteen words from the first on that are touched.
+  // Lists those of sixteen words from the first on that are touched, 2^kStep from one to the next.
+  template <int kStep>
   static void append_items(Item* items, Item first, uint32_t touched) {
-    for (; touched; touched &= touched - 1) *items++ = first + __builtin_ctz(touched);
+    for (; touched; touched &= touched - 1) *items++ = first + (__builtin_ctz(touched) << kStep);
   }
 
   // Transposes 32 x 32 bits: bit j of rows[i] becomes bit i of rows[j].
