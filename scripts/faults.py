@@ -535,6 +535,27 @@ FAULTS = [
     ),
     # --- counting
     Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxPairs = 15;", "kMaxPairs = 16;", COUNT),
+    Fault(
+        "high-nibbles-off-by-a-bit-avx2",
+        "csrc/cpu/isa_avx2.hpp",
+        "_mm256_srli_epi16(v, 4), nibble",
+        "_mm256_srli_epi16(v, 3), nibble",
+        COUNT,
+    ),
+    Fault(
+        "high-nibbles-off-by-a-bit-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "_mm512_srli_epi16(v, 4), nibble",
+        "_mm512_srli_epi16(v, 3), nibble",
+        COUNT,
+    ),
+    Fault(
+        "lower-words-not-counted-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "_mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);",
+        "_mm512_setzero_si512();",
+        COUNT,
+    ),
     Fault("sums-set-anew", "csrc/core/count.hpp", "count_bits<true>", "count_bits<false>", COUNT),
     Fault(
         "32-bit-counter-overflows",

@@ -182,12 +182,33 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     _mm512_storeu_si512(items, _mm512_maskz_compress_epi32(static_cast<__mmask16>(touched), words));
   }
 
-  static __m256i byte_popcounts(__m256i v) {
+  // Popcounts of 64 bytes; without BITALG, from a table of the 16 nibbles.
+  static __m512i byte_popcounts(__m512i v) {
     if constexpr (kBitalg) {
-      return _mm256_popcnt_epi8(v);
+      return _mm512_popcnt_epi8(v);
     } else {
-      return Common::byte_popcounts(v);
+      const __m512i counts = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+      const __m512i nibble = _mm512_set1_epi8(0x0f);
+      return _mm512_add_epi8(_mm512_shuffle_epi8(counts, _mm512_and_si512(v, nibble)),
+                             _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble)));
     }
+  }
+
+  // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
+  template <bool kAdd>
+  static void count_bits(const uint8_t* table, int64_t row_step, const Found* found, int count, uint32_t* totals) {
+    // Of each pair, the upper word for the lower half, the other for the upper half.
+    const __m512i halves = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);
+    __m512i sums = _mm512_setzero_si512();
+    for (int i = 0; i < count; ++i) {
+      const uint8_t* const above = table + (found[i] >> 32) * kMaskBlock;
+      const __m512i masks =
+          _mm512_inserti64x4(_mm512_castsi256_si512(Common::load(above)), Common::load(above + row_step), 1);
+      const __m512i words = _mm512_shuffle_epi8(_mm512_set1_epi32(static_cast<int>(found[i])), halves);
+      sums = _mm512_add_epi8(sums, byte_popcounts(_mm512_and_si512(masks, words)));
+    }
+    const __m256i upper = _mm512_castsi512_si256(sums), lower = _mm512_extracti64x4_epi64(sums, 1);
+    Common::template store_totals<kAdd>(_mm256_add_epi8(upper, lower), totals);
   }
 
   // Which of 64 elements equal `value`, a bit each.

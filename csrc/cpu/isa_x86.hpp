@@ -100,26 +100,9 @@ struct X86 {
     }
   }
 
-  // Popcounts of 32 bytes, from a table of the 16 nibbles.
-  static __m256i byte_popcounts(__m256i v) {
-    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                            0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i nibble = _mm256_set1_epi8(0x0f);
-    return _mm256_add_epi8(_mm256_shuffle_epi8(counts, _mm256_and_si256(v, nibble)),
-                           _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
-  }
-
-  // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
+  // Sets or adds to the totals: 32 bytes' values.
   template <bool kAdd>
-  static void count_bits(const uint8_t* table, int64_t row_step, const Found* found, int count, uint32_t* totals) {
-    __m256i sums = _mm256_setzero_si256();
-    for (int i = 0; i < count; ++i) {
-      const uint8_t* masks = table + (found[i] >> 32) * kMaskBlock;
-      for (int row = 0; row < kRowPair; ++row, masks += row_step) {
-        const __m256i word = _mm256_set1_epi8(reinterpret_cast<const char*>(found + i)[row]);
-        sums = _mm256_add_epi8(sums, Isa::byte_popcounts(_mm256_and_si256(load(masks), word)));
-      }
-    }
+  static void store_totals(__m256i sums, uint32_t* totals) {
     const __m128i halves[2] = {_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)};
     for (int m = 0; m < kMaskBlock; m += 8) {
       const __m128i half = halves[m / 16];
