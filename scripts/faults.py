@@ -73,9 +73,9 @@ FAULTS = [
     Fault(
         "columns-before-rows",
         "csrc/core/words.hpp",
-        "cells.at(Isa::load_lanes(pair.fractions[j * Isa::kRows])).at(tx)",
+        "cells.at(Isa::load_lanes(read.pair.fractions + j * Isa::kRows * kWord)).at(tx)",
         "Lerp<Lanes>(cells.at(Lanes{}).at(tx), cells.at(Lanes{} + 1.0f).at(tx))"
-        ".at(Isa::load_lanes(pair.fractions[j * Isa::kRows]))",
+        ".at(Isa::load_lanes(read.pair.fractions + j * Isa::kRows * kWord))",
         COUNT,
     ),
     Fault(
@@ -122,18 +122,19 @@ FAULTS = [
         COUNT,
     ),
     Fault(
-        "both-rows-of-a-pair-at-the-first-s-fraction",
+        "second-rows-at-the-fraction-of-first-ones",
         "csrc/cpu/geometry.cpp",
         "row + i < end ? rows.fraction[number + i]",
         "row + i < end ? rows.fraction[number]",
         COUNT,
     ),
     Fault(
-        "second-row-s-pixels-all-at-their-left-columns",
+        "pixels-of-second-rows-at-their-left-columns-avx512",
         "csrc/cpu/geometry.cpp",
         "word.fraction[kWord + i] = word.fraction[i];",
         "word.fraction[kWord + i] = 0.0f;",
         COUNT,
+        build="emulated",
     ),
     Fault(
         "negative-non-finite-overlooked-avx2",
@@ -192,6 +193,7 @@ FAULTS = [
         "if (cut.negative) return find_above<true>(",
         "if (cut.negative) return find_above<false>(",
         COUNT,
+        build="emulated",
     ),
     Fault(
         "nan-is-the-lowest-level",
@@ -292,7 +294,7 @@ FAULTS = [
         "last-readers-dropped", "csrc/cpu/geometry.cpp", "(most + kReaders - 1) / kReaders", "most / kReaders", COUNT
     ),
     Fault(
-        "readers-on-a-pair-s-second-row-dropped-portable",
+        "readers-on-second-rows-dropped-portable",
         "csrc/cpu/isa_portable.hpp",
         "for (const auto& fractions : readers.fractions) {",
         "for (const auto& fractions : {readers.fractions[0]}) {",
@@ -548,13 +550,23 @@ FAULTS = [
         "_mm512_srli_epi16(v, 4), nibble",
         "_mm512_srli_epi16(v, 3), nibble",
         COUNT,
+        build="emulated",
     ),
     Fault(
-        "lower-words-not-counted-avx512",
+        "second-rows-counted-as-the-first-avx512",
         "csrc/cpu/isa_avx512.hpp",
         "_mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);",
         "_mm512_setzero_si512();",
         COUNT,
+        build="emulated",
+    ),
+    Fault(
+        "second-rows-counted-against-masks-of-the-first-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "Common::load(first + row_step), 1)",
+        "Common::load(first), 1)",
+        COUNT,
+        build="emulated",
     ),
     Fault("sums-set-anew", "csrc/core/count.hpp", "count_bits<true>", "count_bits<false>", COUNT),
     Fault(

@@ -38,11 +38,11 @@ struct Masks {
 
 // A pair of pixel rows between a source row and the next. The last row of a source row that has an odd number of them
 // is paired with one that is none: its fraction is NaN, so that no pixel of it lies above any threshold.
-struct alignas(2 * kLine) RowPair {
-  float fractions[kRowPair][kWord];  // each once for every pixel of a word
-  int64_t row;                       // the upper source row; the last one's next is itself
-  int64_t top, bottom;               // places of the source rows' first values in a contiguous map
-  uint64_t place;                    // of the first pixel row's first word in a bitmap, above 32 bits
+struct alignas(kLine) RowPair {
+  float fractions[kRowPair * kWord];  // each once for every pixel of a word
+  int64_t row;                        // the upper source row; the last one's next is itself
+  int64_t top, bottom;                // places of the source rows' first values in a contiguous map
+  uint64_t place;                     // of the first pixel row's first word in a bitmap, above 32 bits
 };
 
 // Pairs of pixel rows that read a source row, one after the other. Those that are none have the fraction NaN.
@@ -53,13 +53,14 @@ struct alignas(kLine) RowReaders {
   int64_t up, down;         // values of a contiguous map from the row to the one above and below; 0 at a border
 };
 
-// What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row.
-struct alignas(4 * kLine) Word {
+// What the pixels of a word, which are those of a pixel row from 8 * its number on, read of a source row; and where the
+// word lies in a row of a bitmap.
+struct alignas(kLine) Word {
   int32_t left[kRowPair * kWord];    // source column of each pixel, less `first`; again, plus kWord, for a second row
   int32_t right[kRowPair * kWord];   // its right neighbour's
   float fraction[kRowPair * kWord];  // between these; again, for a second row
   int64_t first;                     // first source column
-  uint64_t place;                    // in a row of a bitmap, above 32 bits
+  uint64_t place;                    // its number, above 32 bits
 };
 
 // Where pixels read the map: the sampling tables, regrouped for the kernels.

@@ -7,8 +7,8 @@
 
 namespace pydissect {
 
-// A word of a pair of pixel rows: the pair above so many bits, the word below. Where there are few, these are the bytes
-// before them in their tables, so that nothing has to be multiplied by a size; else their numbers.
+// A word of a pair of pixel rows: the pair above so many bits, the word below. Where there are few, they are told by where
+// they lie in their tables, in bytes, so that nothing has to be multiplied by a size; else by their numbers.
 using Item = uint32_t;
 
 // A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
@@ -20,10 +20,10 @@ constexpr int kAppended = 16;            // words of which an instruction set li
 constexpr int kAppendSlack = kAppended;  // entries beyond the list's end that it may write
 constexpr int kFewPairs = 64;            // pairs of pixel rows, and
 constexpr int kFewWords = 16;            // words a row, of which Isa::Marks holds a bit for each
-constexpr int kFewWordBits = 16;         // then the number of bits
-constexpr int kFewStep = 8;              // and the logarithm of a word's size
+constexpr int kFewWordBits = 16;         // bits of an item that then stand for the word
+constexpr int kFewStep = 8;              // logarithm of a word's size
 static_assert(kFewWords <= kAppended && 64 % kAppended == 0 && sizeof(Word) == 1 << kFewStep);
-static_assert(kFewPairs * sizeof(RowPair) <= 1 << 16 && kFewWords * sizeof(Word) <= 1 << kFewWordBits);
+static_assert(kFewPairs * sizeof(RowPair) <= 1 << (32 - kFewWordBits) && kFewWords * sizeof(Word) <= 1 << kFewWordBits);
 
 // One thread's marks of words of pairs, for geometries of any size. Zero between two maps.
 struct ManyMarks {
@@ -139,9 +139,13 @@ int64_t list_many_items(const Map& map, const Hot* hot, int hot_count, const Geo
 }
 
 // What an item stands for.
+struct PairWord {
+  const RowPair& pair;
+  const Word& word;
+};
+
 template <bool kFew>
-__attribute__((always_inline)) inline std::pair<const RowPair&, const Word&> read_item(const Geometry& geometry,
-                                                                                     Item item) {
+__attribute__((always_inline)) inline PairWord read_item(const Geometry& geometry, Item item) {
   const int word_bits = kFew ? kFewWordBits : geometry.word_bits;
   const Item pair = item >> word_bits, word = item & ((Item{1} << word_bits) - 1);
   if constexpr (!kFew) return {geometry.pairs[pair], geometry.columns[word]};
@@ -165,14 +169,17 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
   if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
   for (const Item *item = items, *end = items + item_count; item != end; ++item) {
     Prefetch::fetch(next, step);
-    const auto& [pair, word] = read_item<kFew>(geometry, *item);
-    const auto cells = map.cells(geometry, pair, word);
-    const Lanes tx = Isa::load_lanes(word.fraction);
+    const PairWord read = read_item<kFew>(geometry, *item);
+    const uint64_t place = read.pair.place + read.word.place;
+    const auto cells = map.cells(geometry, read.pair, read.word);
+    const Lanes tx = Isa::load_lanes(read.word.fraction);
     Lanes values[kRegisters];
-    for (int j = 0; j < kRegisters; ++j) values[j] = cells.at(Isa::load_lanes(pair.fractions[j * Isa::kRows])).at(tx);
+    for (int j = 0; j < kRegisters; ++j) {
+      values[j] = cells.at(Isa::load_lanes(read.pair.fractions + j * Isa::kRows * kWord)).at(tx);
+    }
     const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
       const uint32_t above = Isa::above(values, level);
-      list[count] = (pair.place + word.place) | above;
+      list[count] = place | above;
       count += above != 0;
     };
     if constexpr (kOneLevel) {

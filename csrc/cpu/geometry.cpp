@@ -44,7 +44,7 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
       pair.bottom = std::min<int64_t>(y + 1, h - 1) * view_.w;
       pair.place = static_cast<uint64_t>(number * view_.row_bytes) << 32;
       for (int i = 0; i < kRowPair; ++i) {
-        std::fill_n(pair.fractions[i], kWord, row + i < end ? rows.fraction[number + i] : kNoPixels);
+        std::fill_n(pair.fractions + i * kWord, kWord, row + i < end ? rows.fraction[number + i] : kNoPixels);
       }
       pairs_.push_back(pair);
     }
@@ -64,7 +64,7 @@ void GeometryTables::pair_rows(const AxisTable& rows) {
         const bool reads = first + i < first_pair[y + 1];
         readers.above[i] = reads && pairs_[first + i].row < y ? -1 : 0;
         for (int j = 0; j < kRowPair; ++j) {
-          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j][0] : kNoPixels;
+          readers.fractions[j][i] = reads ? pairs_[first + i].fractions[j * kWord] : kNoPixels;
         }
       }
       row_readers_.push_back(readers);

@@ -9,8 +9,10 @@ struct Avx2 : X86<Avx2> {
   using Lanes = __m256;
   static constexpr int kRows = 1;
 
+  // Eight values, for every row.
   static Lanes load_word(const float* source) { return _mm256_loadu_ps(source); }
 
+  // A value for each lane.
   static Lanes load_lanes(const float* source) { return load_word(source); }
 
   static uint32_t greater(__m256 value, __m256 threshold) {

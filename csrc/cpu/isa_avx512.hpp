@@ -11,8 +11,10 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   using Lanes = __m512;  // a word of one pixel row, and of the next
   static constexpr int kRows = 2;
 
+  // Eight values, for every row.
   static Lanes load_word(const float* source) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(source)); }
 
+  // A value for each lane.
   static Lanes load_lanes(const float* source) { return _mm512_loadu_ps(source); }
 
   // The bits of two rows' words, the first row's lowest.
@@ -197,18 +199,18 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
   template <bool kAdd>
   static void count_bits(const uint8_t* table, int64_t row_step, const Found* found, int count, uint32_t* totals) {
-    // Of each pair, the upper word for the lower half, the other for the upper half.
-    const __m512i halves = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);
+    // A pair's first row in the lower half of a register, its second in the upper half.
+    const __m512i rows = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi8(1), 1);
     __m512i sums = _mm512_setzero_si512();
     for (int i = 0; i < count; ++i) {
-      const uint8_t* const above = table + (found[i] >> 32) * kMaskBlock;
+      const uint8_t* const first = table + (found[i] >> 32) * kMaskBlock;
       const __m512i masks =
-          _mm512_inserti64x4(_mm512_castsi256_si512(Common::load(above)), Common::load(above + row_step), 1);
-      const __m512i words = _mm512_shuffle_epi8(_mm512_set1_epi32(static_cast<int>(found[i])), halves);
+          _mm512_inserti64x4(_mm512_castsi256_si512(Common::load(first)), Common::load(first + row_step), 1);
+      const __m512i words = _mm512_shuffle_epi8(_mm512_set1_epi32(static_cast<int>(found[i])), rows);
       sums = _mm512_add_epi8(sums, byte_popcounts(_mm512_and_si512(masks, words)));
     }
-    const __m256i upper = _mm512_castsi512_si256(sums), lower = _mm512_extracti64x4_epi64(sums, 1);
-    Common::template store_totals<kAdd>(_mm256_add_epi8(upper, lower), totals);
+    const __m256i of_first = _mm512_castsi512_si256(sums), of_second = _mm512_extracti64x4_epi64(sums, 1);
+    Common::template store_totals<kAdd>(_mm256_add_epi8(of_first, of_second), totals);
   }
 
   // Which of 64 elements equal `value`, a bit each.

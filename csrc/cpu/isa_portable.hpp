@@ -10,12 +10,14 @@ struct Portable {
   typedef int32_t Flags __attribute__((vector_size(32)));
   static constexpr int kRows = 1;
 
+  // Eight values, for every row.
   static Lanes load_word(const float* source) {
     Lanes lanes;
     std::memcpy(&lanes, source, sizeof lanes);
     return lanes;
   }
 
+  // A value for each lane.
   static Lanes load_lanes(const float* source) { return load_word(source); }
 
   // The bits of two rows' words, the first row's lowest.

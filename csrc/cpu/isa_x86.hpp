@@ -1,4 +1,4 @@
-// What the instruction sets with 256-bit registers share. A template over the set, as the core is.
+// What the instruction sets with 256-bit registers share. A template over the set, so that each has a copy of its own.
 #pragma once
 
 #include <immintrin.h>
@@ -100,7 +100,7 @@ struct X86 {
     }
   }
 
-  // Sets or adds to the totals: 32 bytes' values.
+  // Sets the totals to 32 bytes' values, or adds these.
   template <bool kAdd>
   static void store_totals(__m256i sums, uint32_t* totals) {
     const __m128i halves[2] = {_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)};
