@@ -7,8 +7,8 @@
 
 namespace pydissect {
 
-// A word of a pair of pixel rows: the pair above so many bits, the word below. Where there are few, they are told by where
-// they lie in their tables, in bytes, so that nothing has to be multiplied by a size; else by their numbers.
+// A word of a pair of pixel rows: the pair above so many bits, the word below. Few are told by where they lie in their
+// tables, in bytes, so that nothing has to be multiplied by a size; many by their numbers.
 using Item = uint32_t;
 
 // A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
