@@ -116,11 +116,6 @@ class CandidateStore:
         for entry in self._entries.get(layer, ()):
             yield self._candidates(entry)
 
-    def forget(self, layer: str) -> None:
-        """Gives back the memory of a layer's candidates."""
-        self._hold(-self.in_memory(layer))
-        self._entries.pop(layer, None)
-
     def close(self) -> None:
         """Gives back all memory, and the file."""
         self._entries.clear()
