@@ -536,6 +536,28 @@ FAULTS = [
         ONE_PASS,
     ),
     # --- counting
+    Fault(
+        "non-finite-maps-without-hot-values-overlooked",
+        "csrc/core/scan.hpp",
+        "(scans[i].hot_count != 0) | scans[i].nonfinite)",
+        "scans[i].hot_count != 0)",
+        COUNT,
+    ),
+    Fault(
+        "decoded-maps-all-the-first",
+        "csrc/core/count.hpp",
+        "map = {workspace.scratch + (i - begin) * size};",
+        "map = {workspace.scratch};",
+        COUNT,
+    ),
+    Fault(
+        "last-values-not-decoded-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "if (i < size) _mm512_storeu_ps",
+        "if (i > size) _mm512_storeu_ps",
+        COUNT,
+        build="emulated",
+    ),
     Fault("byte-counter-overflows", "csrc/core/count.hpp", "kMaxPairs = 15;", "kMaxPairs = 16;", COUNT),
     Fault(
         "high-nibbles-off-by-a-bit-avx2",

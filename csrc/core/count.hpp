@@ -19,12 +19,14 @@ constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned togeth
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
 constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
+constexpr int kDecodedF16 = 256;          // values, at most, of a map that is decoded before it is counted,
+constexpr int kDecodedBf16 = 64;          // which are decoded in fewer instructions anyway
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 
 // One thread's memory, all from one allocation.
 struct Workspace {
   HalfCut* cuts;          // [U] of halves: the lowest thresholds
-  float* scratch;         // [kUnitBlock, h * w] maps of strides that cannot be scanned in place
+  float* scratch;         // [kUnitBlock, h * w] maps that are not counted in place, and 2 * kWord values more
   float* finite;          // [h * w]
   float* around;          // [h * w + kWord] if units lie side by side; NaN between two maps
   Hot* hot;               // [units scanned together, hot_capacity(h * w)] values above the lowest level
@@ -209,24 +211,41 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     nonfinite = scan_maps<Isa, kDtype>(block, size, cuts, workspace.hot, scans, prefetch.next);
   }
   if (nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
-  for (int i = 0; i < block.units; ++i) {
-    const int64_t u = block.first_unit + i;
-    const auto* values = block.values + i * block.stride_u;
-    const Hot* hot = workspace.hot + i * hot_capacity(size);
-    const int hot_count = scans[i].hot_count;
-    if (scans[i].nonfinite) {
-      counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
-      if (!task.nonfinite_off) continue;
-      count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
-    } else if (hot_count == 0) {
-      continue;
-    } else if (kOrder == Order::rows && values + size + kWord <= end) {
-      count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
-    } else {
-      const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
-      const bool gather = kOrder == Order::units && task.geometry.narrow;
-      const auto count = gather ? count_around<Isa, kDtype> : count_map<Isa, StridedMap<Isa, kDtype>>;
-      count(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+  const auto readable = [&](const auto* values) __attribute__((always_inline)) {
+    return kOrder == Order::rows && values + size + kWord <= end;
+  };
+  for (int begin = 0; begin < block.units; begin += kUnitBlock) {
+    const uint32_t live = live_maps(scans + begin, std::min(block.units - begin, kUnitBlock));
+    constexpr int kMostDecoded = kDtype == Dtype::f16 ? kDecodedF16 : kDtype == Dtype::bf16 ? kDecodedBf16 : 0;
+    const bool decoded = size <= kMostDecoded;
+    if constexpr (kMostDecoded > 0 && kOrder == Order::rows) {
+      for (uint32_t left = decoded ? live : 0; left; left &= left - 1) {
+        const int i = begin + __builtin_ctz(left);
+        const auto* values = block.values + i * block.stride_u;
+        if (readable(values)) Isa::template decode_map<kDtype>(values, size, workspace.scratch + (i - begin) * size);
+      }
+    }
+    for (uint32_t left = live; left; left &= left - 1) {
+      const int i = begin + __builtin_ctz(left);
+      const int64_t u = block.first_unit + i;
+      const auto* values = block.values + i * block.stride_u;
+      const Hot* hot = workspace.hot + i * hot_capacity(size);
+      const int hot_count = scans[i].hot_count;
+      if (scans[i].nonfinite) {
+        counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
+        if (!task.nonfinite_off) continue;
+        count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
+      } else if (readable(values) && decoded) {
+        const RowMap<Isa, Dtype::f32> map = {workspace.scratch + (i - begin) * size};
+        count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      } else if (readable(values)) {
+        count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      } else {
+        const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
+        const bool gather = kOrder == Order::units && task.geometry.narrow;
+        const auto count = gather ? count_around<Isa, kDtype> : count_map<Isa, StridedMap<Isa, kDtype>>;
+        count(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      }
     }
   }
 }

@@ -19,6 +19,14 @@ struct Scan {
   bool nonfinite;  // is any value?
 };
 
+// Which of up to 32 maps have a value that is above the level or non-finite. Without a branch: no processor foresees which
+// they are.
+inline __attribute__((always_inline)) uint32_t live_maps(const Scan* scans, int units) {
+  uint32_t live = 0;
+  for (int i = 0; i < units; ++i) live |= static_cast<uint32_t>((scans[i].hot_count != 0) | scans[i].nonfinite) << i;
+  return live;
+}
+
 // Units whose values lie side by side are compared side by side, and their bits then transposed: 32 pixels of
 // all units after one another, so that memory is read in its order. The scans are zero. Returns whether any value is
 // non-finite.

@@ -32,7 +32,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   const int64_t blocks = max_bitmaps / kMaskBlock + 1, around = task.acts.stride_u == 1 ? size + kWord : 0;
   const int64_t marked_words = geometry.pair_count * geometry.word_masks, live_pairs = geometry.pair_count / 64 + 1;
   arena.reserve(&workspace.cuts, task.acts.dtype == Dtype::f32 ? 0 : task.acts.units);
-  arena.reserve(&workspace.scratch, kUnitBlock * size);
+  arena.reserve(&workspace.scratch, kUnitBlock * size + 2 * kWord);
   arena.reserve(&workspace.finite, size);
   arena.reserve(&workspace.around, around);
   arena.reserve(&workspace.hot, units_together(task.acts) * hot_capacity(size));

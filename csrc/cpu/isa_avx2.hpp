@@ -265,6 +265,12 @@ struct Avx2 : X86<Avx2> {
     }
   }
 
+  // Decodes a map; reads and writes up to seven values more.
+  template <Dtype kDtype>
+  static void decode_map(const typename Element<kDtype>::Stored* values, int size, float* out) {
+    for (int i = 0; i < size; i += 8) _mm256_storeu_ps(out + i, load_floats<kDtype>(values + i));
+  }
+
   // Popcounts of 32 bytes, from a table of the 16 nibbles.
   static __m256i byte_popcounts(__m256i v) {
     const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //

@@ -37,6 +37,14 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     return _mm512_permutexvar_ps(_mm512_loadu_si512(index), window);
   }
 
+  // Decodes a map; writes up to fifteen values more.
+  template <Dtype kDtype>
+  static void decode_map(const typename Element<kDtype>::Stored* values, int size, float* out) {
+    int i = 0;
+    for (; i + 16 <= size; i += 16) _mm512_storeu_ps(out + i, load_sixteen<kDtype>(values + i, 0xffff));
+    if (i < size) _mm512_storeu_ps(out + i, load_sixteen<kDtype>(values + i, first_sixteen(size - i)));
+  }
+
   // The words of pairs of pixel rows that are marked.
   class Marks {
    public:

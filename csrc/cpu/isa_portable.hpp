@@ -141,6 +141,12 @@ struct Portable {
     bool nonfinite_ = false;
   };
 
+  // Decodes a map.
+  template <Dtype kDtype>
+  static void decode_map(const typename Element<kDtype>::Stored* values, int size, float* out) {
+    for (int i = 0; i < size; ++i) out[i] = Element<kDtype>::decode(values[i]);
+  }
+
   // Lists those of sixteen words from the first on that are touched, 2^kStep from one to the next.
   template <int kStep>
   static void append_items(Item* items, Item first, uint32_t touched) {
