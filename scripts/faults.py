@@ -546,8 +546,8 @@ FAULTS = [
     Fault(
         "decoded-maps-all-the-first",
         "csrc/core/count.hpp",
-        "map = {workspace.scratch + (i - begin) * size};",
-        "map = {workspace.scratch};",
+        "copy = {workspace.scratch + (i - first) * size};",
+        "copy = {workspace.scratch};",
         COUNT,
     ),
     Fault(
@@ -1035,8 +1035,8 @@ FAULTS = [
     Fault(
         "reads-beyond-a-tensor",
         "csrc/core/count.hpp",
-        "values + size + kWord <= end",
-        "values + size <= end",
+        "map + size + kWord <= end",
+        "map + size <= end",
         NAMED_CASES,
         build="sanitized",
         says="ERROR: AddressSanitizer",

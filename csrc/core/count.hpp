@@ -19,8 +19,8 @@ constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned togeth
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
 constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
-constexpr int kDecodedF16 = 256;          // values, at most, of a map that is decoded before it is counted,
-constexpr int kDecodedBf16 = 64;          // which are decoded in fewer instructions anyway
+constexpr int kDecodedF16 = 256;          // values, at most, of a map of halves that is decoded as a whole
+constexpr int kDecodedBf16 = 64;          // fewer, for these take fewer instructions where they are needed
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
 
 // One thread's memory, all from one allocation.
@@ -195,6 +195,24 @@ const typename Element<kDtype>::Cut* cuts_of(const Task& task, const Workspace& 
   }
 }
 
+// May a contiguous map be read by registers, which reach beyond it? `end` is that of the memory that may be read.
+template <class Stored>
+__attribute__((always_inline)) inline bool is_readable(const Stored* map, int size, const Stored* end) {
+  return map + size + kWord <= end;
+}
+
+// Decodes the live ones of up to 32 of a block's maps. All before any is counted: where a map has just been decoded,
+// what reads it waits for the stores that it straddles. In their order, for each may write beyond its place.
+template <class Isa, Dtype kDtype>
+void decode_maps(const Block<typename Element<kDtype>::Stored>& block, int first, uint32_t live, int size,
+                 const typename Element<kDtype>::Stored* end, float* decoded) {
+  for (; live; live &= live - 1) {
+    const int i = __builtin_ctz(live);
+    const auto* values = block.values + (first + i) * block.stride_u;
+    if (is_readable(values, size, end)) Isa::template decode_map<kDtype>(values, size, decoded + i * size);
+  }
+}
+
 // `end` is that of the memory that may be read, for Order::rows.
 template <class Isa, Dtype kDtype, Order kOrder>
 void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>& block, int64_t n, int blocks,
@@ -211,22 +229,15 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
     nonfinite = scan_maps<Isa, kDtype>(block, size, cuts, workspace.hot, scans, prefetch.next);
   }
   if (nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
-  const auto readable = [&](const auto* values) __attribute__((always_inline)) {
-    return kOrder == Order::rows && values + size + kWord <= end;
-  };
-  for (int begin = 0; begin < block.units; begin += kUnitBlock) {
-    const uint32_t live = live_maps(scans + begin, std::min(block.units - begin, kUnitBlock));
-    constexpr int kMostDecoded = kDtype == Dtype::f16 ? kDecodedF16 : kDtype == Dtype::bf16 ? kDecodedBf16 : 0;
-    const bool decoded = size <= kMostDecoded;
+  constexpr int kMostDecoded = kDtype == Dtype::f16 ? kDecodedF16 : kDtype == Dtype::bf16 ? kDecodedBf16 : 0;
+  const bool decoded = size <= kMostDecoded;
+  for (int first = 0; first < block.units; first += kUnitBlock) {
+    uint32_t live = live_maps(scans + first, std::min(block.units - first, kUnitBlock));
     if constexpr (kMostDecoded > 0 && kOrder == Order::rows) {
-      for (uint32_t left = decoded ? live : 0; left; left &= left - 1) {
-        const int i = begin + __builtin_ctz(left);
-        const auto* values = block.values + i * block.stride_u;
-        if (readable(values)) Isa::template decode_map<kDtype>(values, size, workspace.scratch + (i - begin) * size);
-      }
+      if (decoded) decode_maps<Isa, kDtype>(block, first, live, size, end, workspace.scratch);
     }
-    for (uint32_t left = live; left; left &= left - 1) {
-      const int i = begin + __builtin_ctz(left);
+    for (; live; live &= live - 1) {
+      const int i = first + __builtin_ctz(live);
       const int64_t u = block.first_unit + i;
       const auto* values = block.values + i * block.stride_u;
       const Hot* hot = workspace.hot + i * hot_capacity(size);
@@ -235,11 +246,14 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
         counters.first_nonfinite = std::min(counters.first_nonfinite, n * task.acts.units + u);
         if (!task.nonfinite_off) continue;
         count_nonfinite_map<Isa, kDtype>(task, block, i, n, blocks, workspace, counters, prefetch);
-      } else if (readable(values) && decoded) {
-        const RowMap<Isa, Dtype::f32> map = {workspace.scratch + (i - begin) * size};
-        count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
-      } else if (readable(values)) {
-        count_map<Isa>(task, RowMap<Isa, kDtype>{values}, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+      } else if (kOrder == Order::rows && is_readable(values, size, end)) {
+        const RowMap<Isa, kDtype> map = {values};
+        const RowMap<Isa, Dtype::f32> copy = {workspace.scratch + (i - first) * size};
+        if (decoded) {
+          count_map<Isa>(task, copy, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+        } else {
+          count_map<Isa>(task, map, hot, hot_count, n, u, blocks, workspace, counters, prefetch);
+        }
       } else {
         const StridedMap<Isa, kDtype> map = {values, block.stride_y, block.stride_x};
         const bool gather = kOrder == Order::units && task.geometry.narrow;
