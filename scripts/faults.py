@@ -6,6 +6,8 @@ Not here, for no result tells:
   the smallest of them.
 - ``>=`` for ``>`` in the scan of a map or of a source column, another row above or below a hot value, and marks that
   are not cleared after a map. More words are then interpolated, and all their pixels compared with the threshold.
+- ``<`` for ``<=`` where a unit holds too few values for a rank. The search for it would begin at the unit's bound,
+  which is -inf as long as that is so, and end there.
 - A bound that is the next lower value, in a selection. The buffers then hold a little more than they must.
 - A barrier left out of the CUDA kernels. The host runs a block's threads one after the other.
 """
@@ -777,8 +779,8 @@ FAULTS = [
     Fault(
         "too-few-values-have-a-rank",
         "csrc/core/select.hpp",
-        "if (fill <= k) return",
-        "if (fill < k) return",
+        "if (fill <= k) return -kInfinity;",
+        "if (fill <= k) return selection.values[u * selection.capacity];",
         THRESHOLDS,
     ),
     Fault(

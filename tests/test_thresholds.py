@@ -177,6 +177,18 @@ def test_lowest_and_highest_ranks(above: int, engine: Engine):
 
 
 @each_engine
+@pytest.mark.parametrize("finite", [0, 3, 4, 5])
+def test_hardly_as_many_finite_values_as_may_exceed(finite: int, engine: Engine):
+    acts = torch.full((10, 2, 1, 1), torch.nan)
+    acts[:finite, 0, 0, 0] = torch.arange(finite) - 2.0
+    acts[10 - finite :, 1, 0, 0] = torch.arange(finite) + 3.0
+    assert reference.rank(0.4, 10) == 4
+    with engine.chosen() as backend:
+        mine = find(engine.placed(acts), [0.4], [10], backend)
+    assert mine.tolist() == [[-2.0, 3.0] if finite > 4 else [-torch.inf, -torch.inf]]
+
+
+@each_engine
 def test_one_value_a_batch(engine: Engine):
     acts = arranged().permute(0, 2, 3, 1).reshape(4000, len(ARRANGEMENTS), 1, 1)[::5]
     with engine.chosen() as backend:
