@@ -49,6 +49,16 @@ def has_name(pattern: str) -> Callable[[Instruction], bool]:
     return lambda instruction: re.match(pattern, instruction.text) is not None
 
 
+def is_fused_lerp(instruction: Instruction) -> bool:
+    # An operation that is fused, other than adding a square: no interpolation multiplies a value with itself.
+    match = re.match(r"vf\w+?(132|213|231)[ps][sdh] +(.+)", instruction.text)
+    if match is None:
+        return re.match("vf(n?m(add|sub)|maddsub|msubadd)", instruction.text) is not None
+    third, second, first = match[2].split(",")[:3]
+    factors = {"132": (first, third), "213": (second, first), "231": (second, third)}[match[1]]
+    return factors[0] != factors[1]
+
+
 class Rule(NamedTuple):
     """Instructions that only some functions may have."""
 
@@ -64,7 +74,7 @@ RULES = {
     ),
     "avx2": Rule(is_avx, r"pydissect::Avx(2|512)\b", r"pydissect::Avx2\b"),
     "popcnt": Rule(has_name("popcnt|lzcnt|movbe|crc32"), r"pydissect::Avx(2|512)\b", ""),
-    "fma": Rule(has_name(r"vf(n?m(add|sub)|maddsub|msubadd)"), r"(?!)", ""),
+    "fma": Rule(is_fused_lerp, r"(?!)", ""),
 }
 
 

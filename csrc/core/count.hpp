@@ -221,14 +221,14 @@ void count_block(const Task& task, const Block<typename Element<kDtype>::Stored>
   const int h = task.geometry.h, w = task.geometry.w, size = h * w;
   Scan* scans = workspace.scans;
   for (int i = 0; i < block.units; ++i) scans[i] = {0, false};
-  bool nonfinite;
+  bool may_be_nonfinite;
   if constexpr (kOrder == Order::units) {
-    nonfinite = scan_units<Isa, kDtype>(block, h, w, task.lowest + block.first_unit, workspace.hot, scans);
+    may_be_nonfinite = scan_units<Isa, kDtype>(block, h, w, task.lowest + block.first_unit, workspace.hot, scans);
   } else {
     const auto* cuts = cuts_of<kDtype>(task, workspace) + block.first_unit;
-    nonfinite = scan_maps<Isa, kDtype>(block, size, cuts, workspace.hot, scans, prefetch.next);
+    may_be_nonfinite = scan_maps<Isa, kDtype>(block, size, cuts, workspace.hot, scans, prefetch.next);
   }
-  if (nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
+  if (may_be_nonfinite) find_nonfinite<Isa, kDtype>(block, h, w, scans);
   constexpr int kMostDecoded = kDtype == Dtype::f16 ? kDecodedF16 : kDtype == Dtype::bf16 ? kDecodedBf16 : 0;
   const bool decoded = size <= kMostDecoded;
   for (int first = 0; first < block.units; first += kUnitBlock) {

@@ -28,7 +28,7 @@ inline __attribute__((always_inline)) uint32_t live_maps(const Scan* scans, int 
 }
 
 // Units whose values lie side by side are compared side by side, and their bits then transposed: 32 pixels of
-// all units after one another, so that memory is read in its order. The scans are zero. Returns whether any value is
+// all units after one another, so that memory is read in its order. The scans are zero. Returns whether any value may be
 // non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int w, const float* lowest, Hot* hot,
@@ -56,7 +56,7 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
       uint32_t above[32] = {};
       typename Isa::UnitScan scan(lowest + u0, units);
       scan.template compare<kDtype>(pixels, next, above);
-      nonfinite |= scan.nonfinite();
+      nonfinite |= scan.may_be_nonfinite();
       Isa::transpose_bits(above);
       for (int u = 0; u < units; ++u) append_hot(hot + (u0 + u) * capacity, scans[u0 + u].hot_count, begin, above[u]);
     }
@@ -64,7 +64,7 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
   return nonfinite;
 }
 
-// Units whose maps are contiguous. Returns whether any value is non-finite.
+// Units whose maps are contiguous. Returns whether any value may be non-finite.
 template <class Isa, Dtype kDtype>
 bool scan_maps(const Block<typename Element<kDtype>::Stored>& block, int size,
                const typename Element<kDtype>::Cut* cuts, Hot* hot, Scan* scans, const char*& next) {
@@ -73,7 +73,7 @@ bool scan_maps(const Block<typename Element<kDtype>::Stored>& block, int size,
     const auto* map = block.values + u * block.stride_u;
     scans[u].hot_count = scan.find(map, size, cuts[u], hot + u * hot_capacity(size), next);
   }
-  return scan.nonfinite();
+  return scan.may_be_nonfinite();
 }
 
 // Fills in which maps have a non-finite value.

@@ -12,7 +12,7 @@
 
 #include "arena.hpp"
 #include "denormals.hpp"
-#include "levels.hpp"
+#include "level.hpp"
 
 namespace pydissect {
 namespace {

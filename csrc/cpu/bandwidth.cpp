@@ -4,7 +4,7 @@
 #include <chrono>
 #include <limits>
 
-#include "levels.hpp"
+#include "level.hpp"
 
 namespace pydissect {
 double read_seconds(const void* data, int64_t bytes, int threads, int runs) {

@@ -282,9 +282,7 @@ PYBIND11_MODULE(_cpu, module) {
       py::arg("bitmaps"), py::arg("planes"), py::arg("count"), py::arg("H"), py::arg("W"), py::arg("threads"),
       py::arg("masks"), "Writes bitmaps as bytes into planes [H, W] of bool masks.");
 
-  module.def(
-      "level", [](const std::string& cap) { return std::string(best_level(cap).name); }, py::arg("cap") = "",
-      "The instruction set that is used under a cap.");
+  module.def("level", &best_level_name, py::arg("cap") = "", "The instruction set that is used under a cap.");
 
   module.def(
       "read_seconds",
@@ -306,14 +304,7 @@ PYBIND11_MODULE(_cpu, module) {
 
   module.def("level_names", &level_names, "The instruction sets that the extension knows, best first.");
 
-  module.def(
-      "levels",
-      [] {
-        std::vector<std::string> names;
-        for (const Level* level : supported_levels()) names.emplace_back(level->name);
-        return names;
-      },
-      "The instruction sets that this processor runs, best first.");
+  module.def("levels", &supported_level_names, "The instruction sets that this processor runs, best first.");
 
   module.def(
       "cuda_arguments",

@@ -64,7 +64,7 @@ struct Avx2 : X86<Avx2> {
       }
     }
 
-    bool nonfinite() const {
+    bool may_be_nonfinite() const {
       // Magnitudes have no sign bit, so that signed comparisons order them.
       if constexpr (kDtype == Dtype::f32) {
         const __m256i most = _mm256_and_si256(most_, _mm256_set1_epi32(static_cast<int>(kMagnitude)));
@@ -223,7 +223,7 @@ struct Avx2 : X86<Avx2> {
       }
     }
 
-    bool nonfinite() const { return reaches_nonfinite(largest_); }
+    bool may_be_nonfinite() const { return reaches_nonfinite(largest_); }
 
    private:
     template <Dtype kDtype>

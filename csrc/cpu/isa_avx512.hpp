@@ -1,6 +1,8 @@
 // AVX-512 (F, BW, DQ, VL), with or without BITALG, which has popcounts of bytes.
 #pragma once
 
+#include <type_traits>
+
 #include "isa_x86.hpp"
 
 namespace pydissect {
@@ -69,7 +71,43 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // The bits of the values map[begin .. begin + 32) that lie before `size`.
   static uint32_t valid(int begin, int size) { return ~0u >> (32 - std::min(size - begin, 32)); }
 
-  // Compares maps' values with cuts, and keeps the largest magnitude.
+  // Whether any of the values that it was given may be non-finite: then their sum of squares is infinite or NaN, and stays
+  // so, for none is negative. It also is huge if some are finite from 2^63 on. Either unit for 512 bits takes
+  // products, and only one maxima of integers. Subnormal values make it slow, as they do interpolating.
+  class Squares {
+   public:
+    void add(__m512 low, __m512 high) {
+      low_ = _mm512_fmadd_ps(low, low, low_);
+      high_ = _mm512_fmadd_ps(high, high, high_);
+    }
+
+    bool may_be_nonfinite() const { return is_huge(low_) || is_huge(high_); }
+
+   private:
+    static bool is_huge(__m512 sums) { return _mm512_cmp_ps_mask(sums, _mm512_set1_ps(0x1p126f), _CMP_NLT_UQ) != 0; }
+
+    // Not zero, for then sums of small squares would be subnormal.
+    __m512 low_ = _mm512_set1_ps(1.0f), high_ = low_;
+  };
+
+  // The same for halves: the largest magnitude.
+  template <Dtype kDtype>
+  class HalfMagnitude {
+   public:
+    void add(__m512i halves) {
+      // Magnitudes have no sign bit, so that signed comparisons order them.
+      largest_ = _mm512_max_epi16(largest_, _mm512_and_si512(halves, _mm512_set1_epi16(0x7fff)));
+    }
+
+    bool may_be_nonfinite() const {
+      return _mm512_cmpge_epi16_mask(largest_, _mm512_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype>))) != 0;
+    }
+
+   private:
+    __m512i largest_ = _mm512_setzero_si512();
+  };
+
+  // Compares maps' values with cuts.
   template <Dtype kDtype>
   class MapScan {
    public:
@@ -82,56 +120,52 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       return find_above<false>(map, size, cut, hot, next);
     }
 
-    bool nonfinite() const {
-      // Magnitudes have no sign bit, so that signed comparisons order them.
-      if constexpr (kDtype == Dtype::f32) {
-        return reaches_nonfinite(largest_);
-      } else {
-        return _mm512_cmpge_epi16_mask(largest_, _mm512_set1_epi16(static_cast<int16_t>(kNonfiniteHalf<kDtype>)));
-      }
-    }
+    bool may_be_nonfinite() const { return seen_.may_be_nonfinite(); }
 
    private:
+    using Seen = std::conditional_t<kDtype == Dtype::f32, Squares, HalfMagnitude<kDtype>>;
     static constexpr int kScanned = Prefetch::kScanned / sizeof(typename Element<kDtype>::Stored);
 
     template <bool kNegativeCut>
     int find_above(const typename Element<kDtype>::Stored* map, int size, typename Element<kDtype>::Cut cut, Hot* hot,
                    const char*& next) {
+      Seen seen = seen_;  // a copy, for the compiler keeps no member in a register across the stores
       int count = 0, begin = 0;
       // Whole, without the masks that the last ones take.
       for (; begin + 32 <= size; begin += 32) {
-        append_hot(hot, count, begin, above<kNegativeCut>(map + begin, ~0u, cut));
+        append_hot(hot, count, begin, above<kNegativeCut>(map + begin, ~0u, cut, seen));
         if (begin % kScanned == 0) Prefetch::scan(next, map + begin);
       }
-      if (begin < size) append_hot(hot, count, begin, above<kNegativeCut>(map + begin, valid(begin, size), cut));
+      if (begin < size) append_hot(hot, count, begin, above<kNegativeCut>(map + begin, valid(begin, size), cut, seen));
+      seen_ = seen;
       return count;
     }
 
     // Which of 32 values are above the cut, of those that are `lanes`.
     template <bool kNegativeCut>
-    uint32_t above(const typename Element<kDtype>::Stored* values, uint32_t lanes,
-                   typename Element<kDtype>::Cut cut) {
+    static uint32_t above(const typename Element<kDtype>::Stored* values, uint32_t lanes,
+                          typename Element<kDtype>::Cut cut, Seen& seen) {
       if constexpr (kDtype == Dtype::f32) {
         const __m512 level = _mm512_set1_ps(cut);
         const __mmask16 low_lanes = static_cast<__mmask16>(lanes), high_lanes = static_cast<__mmask16>(lanes >> 16);
         const __m512 low = _mm512_maskz_loadu_ps(low_lanes, values);
         const __m512 high = _mm512_maskz_loadu_ps(high_lanes, values + 16);
-        largest_ = larger_magnitude(larger_magnitude(largest_, low), high);
+        seen.add(low, high);
         // Joined in a mask register: two of them to go through general ones would take as long as comparing.
         return _mm512_kunpackw(_mm512_mask_cmp_ps_mask(high_lanes, high, level, _CMP_GT_OQ),
                                _mm512_mask_cmp_ps_mask(low_lanes, low, level, _CMP_GT_OQ));
       } else {
-        const __m512i level = _mm512_set1_epi16(cut.key), magnitude = _mm512_set1_epi16(0x7fff);
+        const __m512i level = _mm512_set1_epi16(cut.key);
         __m512i v = _mm512_maskz_loadu_epi16(lanes, values);
-        largest_ = _mm512_max_epi16(largest_, _mm512_and_si512(v, magnitude));
+        seen.add(v);
         if constexpr (kNegativeCut) {
-          v = _mm512_xor_si512(v, _mm512_and_si512(_mm512_srai_epi16(v, 15), magnitude));
+          v = _mm512_xor_si512(v, _mm512_and_si512(_mm512_srai_epi16(v, 15), _mm512_set1_epi16(0x7fff)));
         }
         return _mm512_mask_cmpgt_epi16_mask(lanes, v, level);
       }
     }
 
-    __m512i largest_ = _mm512_setzero_si512();
+    Seen seen_;
   };
 
   // Compares the values of up to 32 units, side by side, with their thresholds.
@@ -141,7 +175,6 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       for (int g = 0; g < 2; ++g) {
         lanes_[g] = static_cast<__mmask16>(valid(0, units) >> (16 * g));
         lowest_[g] = _mm512_maskz_loadu_ps(lanes_[g], lowest + 16 * g);
-        largest_[g] = _mm512_setzero_si512();
       }
     }
 
@@ -155,9 +188,7 @@ struct Avx512 : X86<Avx512<kBitalg>> {
       }
     }
 
-    bool nonfinite() const {
-      return reaches_nonfinite(largest_[0]) || reaches_nonfinite(largest_[1]);
-    }
+    bool may_be_nonfinite() const { return seen_.may_be_nonfinite(); }
 
    private:
     template <Dtype kDtype, class Next>
@@ -165,21 +196,20 @@ struct Avx512 : X86<Avx512<kBitalg>> {
                                                    uint32_t* above) {
       // Copies, for the compiler keeps no member in a register across the stores.
       const __m512 lowest[2] = {lowest_[0], lowest_[1]};
-      __m512i largest[2] = {largest_[0], largest_[1]};
+      Squares seen = seen_;
       for (int i = 0; i < count; ++i) {
         const auto* pixel = next();
         const __m512 low = load_sixteen<kDtype>(pixel, low_lanes), high = load_sixteen<kDtype>(pixel + 16, high_lanes);
-        largest[0] = larger_magnitude(largest[0], low);
-        largest[1] = larger_magnitude(largest[1], high);
+        seen.add(low, high);
         above[i] = _mm512_kunpackw(_mm512_mask_cmp_ps_mask(high_lanes, high, lowest[1], _CMP_GT_OQ),
                                    _mm512_mask_cmp_ps_mask(low_lanes, low, lowest[0], _CMP_GT_OQ));
       }
-      for (int g = 0; g < 2; ++g) largest_[g] = largest[g];
+      seen_ = seen;
     }
 
     __mmask16 lanes_[2];
     __m512 lowest_[2];
-    __m512i largest_[2];
+    Squares seen_;
   };
 
   // Lists those of sixteen words from the first on that are touched, 2^kStep from one to the next.

@@ -104,7 +104,7 @@ struct Portable {
       return hot_count;
     }
 
-    bool nonfinite() const {
+    bool may_be_nonfinite() const {
       if constexpr (kDtype == Dtype::f32) {
         return largest_ >= kNonfinite;
       } else {
@@ -133,7 +133,7 @@ struct Portable {
       }
     }
 
-    bool nonfinite() const { return nonfinite_; }
+    bool may_be_nonfinite() const { return nonfinite_; }
 
    private:
     const float* lowest_;

@@ -1,12 +1,7 @@
 // The kernels of an instruction set; for the file that is compiled with its flags.
 #pragma once
 
-#include "../core/count.hpp"
-#include "../core/pack.hpp"
-#include "../core/read.hpp"
-#include "../core/select.hpp"
-#include "../core/sift.hpp"
-#include "levels.hpp"
+#include "level.hpp"
 
 namespace pydissect {
 

@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "level.hpp"
+
 namespace pydissect {
 namespace {
 
@@ -31,19 +33,21 @@ std::vector<Candidate> candidates() {
 
 }  // namespace
 
-std::vector<const Level*> supported_levels() {
-  std::vector<const Level*> levels;
-  for (const Candidate& candidate : candidates()) {
-    if (candidate.level) levels.push_back(candidate.level);
-  }
-  return levels;
-}
-
 std::vector<std::string> level_names() {
   std::vector<std::string> names;
   for (const Candidate& candidate : candidates()) names.emplace_back(candidate.name);
   return names;
 }
+
+std::vector<std::string> supported_level_names() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.level) names.emplace_back(candidate.name);
+  }
+  return names;
+}
+
+std::string best_level_name(const std::string& cap) { return best_level(cap).name; }
 
 const Level& best_level(const std::string& cap) {
   bool allowed = cap.empty();

@@ -5,7 +5,7 @@
 #include <exception>
 #include <numeric>
 
-#include "levels.hpp"
+#include "level.hpp"
 
 namespace pydissect {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "arena.hpp"
 #include "denormals.hpp"
-#include "levels.hpp"
+#include "level.hpp"
 
 namespace pydissect {
 namespace {
