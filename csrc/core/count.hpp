@@ -18,6 +18,7 @@ namespace pydissect {
 constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
 constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
+constexpr int64_t kGroups = 12;           // of a map's bytes, each fetched between two stages
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kDecodedF16 = 256;          // values, at most, of a map of halves that is decoded as a whole
 constexpr int kDecodedBf16 = 64;          // fewer, for these take fewer instructions where they are needed
@@ -129,8 +130,10 @@ void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_coun
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
+    prefetch.between_stages();
     count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * (places + kAppendSlack), found,
                      workspace.totals);
+    prefetch.between_stages();
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);
   }
 }
@@ -278,6 +281,7 @@ struct Stretch {
 
 // How far ahead of the blocks memory is fetched, and how fast.
 struct Pace {
+  int64_t group;        // bytes fetched between two stages
   int64_t fetched = 0;  // offset in the stretch up to which it is
   int64_t usual = 0;    // items a block, a running mean
   int64_t others = 0;   // bytes that the last block fetched with other things than items
@@ -287,7 +291,7 @@ struct Pace {
     // No farther, though scans and hot values of small maps fetch more than these hold: it would be gone when it is read.
     fetched = std::clamp(fetched, end, end + kAheadBytes);
     const int64_t missing = std::max<int64_t>(end + kAheadBytes - fetched - others, 0);
-    return {stretch.at(fetched), std::min(missing / std::max<int64_t>(usual, 1), kMostAhead), 0};
+    return {stretch.at(fetched), std::min(missing / std::max<int64_t>(usual, 1), kMostAhead), group, 0};
   }
 
   __attribute__((always_inline)) void note(const Prefetch& before, const Prefetch& after) {
@@ -344,7 +348,8 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
                    acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
   };
   Stretch stretch = rest();
-  Pace pace;
+  const int64_t group = map_bytes / kGroups / kLine * kLine;
+  Pace pace = {group};
   int64_t earlier = 0;  // maps of the stretch that belong to earlier images
   for (; part.image_begin < part.image_end; ++part.image_begin, earlier += part.unit_end - part.unit_begin) {
     const int64_t n = part.image_begin;
@@ -355,7 +360,7 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
         share.answer(given);
         if (!given.empty()) {
           stretch = rest();
-          pace = {};
+          pace = {group};
           earlier = 0;
           if (u0 == part.unit_end) break;
         }
@@ -369,7 +374,7 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
       const int64_t maps = earlier + u0 - part.unit_begin;
       const Prefetch before = contiguous
                                   ? pace.prefetch(stretch, (maps + block.units) * map_bytes)
-                                  : Prefetch{reinterpret_cast<const char*>(block.values + acts.stride_n), 0, 0};
+                                  : Prefetch{reinterpret_cast<const char*>(block.values + acts.stride_n), 0, 0, 0};
       Prefetch prefetch = before;
       if (n + 1 < part.image_end) {
         const int64_t first = std::max(part.unit_begin, part.unit_end - late_units), units = part.unit_end - first;

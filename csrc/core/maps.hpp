@@ -72,6 +72,7 @@ struct Prefetch {
 
   const char* next;
   int64_t step;   // bytes for each item
+  int64_t group;  // and between two stages
   int64_t items;  // so far
 
   // Fetches so many bytes, and moves on.
@@ -79,6 +80,12 @@ struct Prefetch {
     __builtin_prefetch(next, 0, 2);
     for (int64_t byte = kLine; byte < step; byte += kLine) __builtin_prefetch(next + byte, 0, 2);
     next += step;
+  }
+
+  // The same between two stages, while nothing else waits for memory.
+  __attribute__((always_inline)) void between_stages() {
+    for (int64_t byte = 0; byte < group; byte += kLine) __builtin_prefetch(next + byte, 0, 2);
+    next += group;
   }
 
   // The same for kScanned bytes that are scanned; and brings those that come next into the first cache.

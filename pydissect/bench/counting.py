@@ -13,7 +13,7 @@ from .baselines import Annotation, annotation, older_loop, plain_torch
 from .memory import huge_share
 from .results import CountingResult, CountingRow, Settings, Speed
 from .stream import Batch, Stream, lay, leading_images
-from .timing import cpu_level, interleaved, median_ratio, seconds, threads
+from .timing import RUNS, best_seconds, cpu_level, interleaved, median_ratio, threads
 from .workloads import (
     CONCEPTS,
     FORMATS,
@@ -26,8 +26,6 @@ from .workloads import (
 
 BASELINE_MAPS = 4096
 """The other code, which is slow, gets so many maps."""
-READ_RUNS = 3
-"""Reading memory is tried so often a round, and the best is taken: it is a limit."""
 
 
 class _Side(NamedTuple):
@@ -134,21 +132,21 @@ def measure_batches(
 
 
 def _time_reading(stream: Stream, count: int) -> float:
-    return _cpu.read_seconds(stream.buffer.data_ptr(), stream.buffer.nbytes, count, READ_RUNS)
+    return _cpu.read_seconds(stream.buffer.data_ptr(), stream.buffer.nbytes, count, RUNS)
 
 
 def _time_counting(stream: Stream, level: str, count: int) -> float:
     with cpu_level(level), threads(count):
         # Threads start here, on the batch that the caches forget before its turn comes.
         Stream(stream.buffer, stream.batches[-1:], stream.threshold).count()
-        return seconds(stream.count)
+        return best_seconds(stream.count)
 
 
 def _time_torch(acts: Tensor, masks: Tensor, threshold: Tensor, count: int) -> float:
     with threads(count):
-        return seconds(lambda: plain_torch(acts, masks, threshold))
+        return best_seconds(lambda: plain_torch(acts, masks, threshold))
 
 
 def _time_loop(acts: Tensor, annotations: Sequence[Annotation], threshold: Tensor, concepts: int) -> float:
     with threads(1):
-        return seconds(lambda: older_loop(acts.numpy(), annotations, threshold.numpy(), concepts))
+        return best_seconds(lambda: older_loop(acts.numpy(), annotations, threshold.numpy(), concepts))

@@ -19,7 +19,7 @@ from .bench_tables import bench_tables
 from .console import Command, out, progress_bar
 from .model_options import model_options, open_model
 
-_ROUNDS = 9
+_ROUNDS = 5
 _QUICK_ROUNDS = 3
 _STREAM_BYTES = 256 << 20
 _QUICK_STREAM_BYTES = 32 << 20
