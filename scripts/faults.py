@@ -184,6 +184,22 @@ FAULTS = [
         build="emulated",
     ),
     Fault(
+        "non-finite-map-forgotten-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "      seen_ = seen;\n      return count;",
+        "      return count;",
+        COUNT,
+        build="emulated",
+    ),
+    Fault(
+        "non-finite-units-forgotten-avx512",
+        "csrc/cpu/isa_avx512.hpp",
+        "      seen_ = seen;\n    }",
+        "    }",
+        COUNT,
+        build="emulated",
+    ),
+    Fault(
         "negative-non-finite-halves-overlooked-avx512",
         "csrc/cpu/isa_avx512.hpp",
         "_mm512_and_si512(halves, _mm512_set1_epi16(0x7fff))",

@@ -33,7 +33,7 @@ from pydissect.bench.network import capture_layers
 from pydissect.bench.results import Report, Settings
 from pydissect.bench.stream import Batch, lay, leading_images
 from pydissect.bench.thresholds import ORDERS, make_values, streamed
-from pydissect.bench.timing import cpu_level, interleaved, median_ratio, threads
+from pydissect.bench.timing import best_seconds, cpu_level, interleaved, median_ratio, threads
 from pydissect.bench.workloads import (
     CONCEPTS,
     FORMATS,
@@ -208,6 +208,14 @@ def test_rounds_alternate_their_direction() -> None:
     assert interleaved({"a": side("a"), "b": side("b")}, 2, lambda done: None) == {"a": [1.0, 4.0], "b": [2.0, 3.0]}
     assert order == ["a", "b", "b", "a"]
     assert median_ratio([1.0, 6.0, 4.0], [1.0, 2.0, 2.0]) == 2.0
+
+
+def test_the_best_of_several_runs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    calls: list[None] = []
+    assert best_seconds(lambda: calls.append(None), 3) == 2.0
+    assert len(calls) == 3
 
 
 def test_settings_last_no_longer_than_their_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +420,7 @@ def test_counting_on_a_device(tmp_path: Path) -> None:
         assert row.bytes_per_second == pytest.approx(row.maps_per_second * 169 * (4 if row.format == "fp32" else 2))
         assert row.scan_share > 0
         assert row.thresholds_share_of_read > 0
-    report = Report(describe_machine(), Settings(True, 2, 1, 1 << 16, "huge"), devices=[result])
+    report = Report(describe_machine(), Settings(True, 2, 1, 1 << 16, "huge", 1), devices=[result])
     report.save(tmp_path / "device.json")
     assert Report.load(tmp_path / "device.json") == report
 
@@ -423,13 +431,14 @@ def test_masks_of_a_batch_of_repeated_images() -> None:
     assert torch.equal(_repeated(packed, 3).annotated, packed.annotated.repeat(3, 1))
 
 
-def test_results_of_before_there_were_devices(tmp_path: Path) -> None:
+def test_results_of_earlier_versions(tmp_path: Path) -> None:
     path = tmp_path / "older.json"
-    Report(describe_machine(), Settings(True, 2, 1, 1, "huge")).save(path)
+    Report(describe_machine(), Settings(True, 2, 1, 1, "huge", 3)).save(path)
     values = json.loads(path.read_text())
-    del values["devices"]
+    del values["devices"], values["settings"]["runs"]
     path.write_text(json.dumps(values))
-    assert Report.load(path).devices == []
+    report = Report.load(path)
+    assert (report.devices, report.settings.runs) == ([], 1)
 
 
 def test_a_device_without_a_backend() -> None:

@@ -50,7 +50,8 @@ def has_name(pattern: str) -> Callable[[Instruction], bool]:
 
 
 def is_fused_lerp(instruction: Instruction) -> bool:
-    # An operation that is fused, other than adding a square: no interpolation multiplies a value with itself.
+    # An operation that is fused, other than adding a square: no interpolation multiplies a value with itself. Operands
+    # come last one first; one that holds a comma of its own makes factors unequal, so that nothing is overlooked.
     match = re.match(r"vf\w+?(132|213|231)[ps][sdh] +(.+)", instruction.text)
     if match is None:
         return re.match("vf(n?m(add|sub)|maddsub|msubadd)", instruction.text) is not None

@@ -18,7 +18,8 @@ namespace pydissect {
 constexpr int64_t kBlockBytes = 1 << 15;  // of the maps that are scanned together, so that they stay in the cache
 constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block that is counted
 constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
-constexpr int64_t kGroups = 12;           // of a map's bytes, each fetched between two stages
+constexpr int64_t kGroups = 12;           // a map's bytes over those fetched before its words are counted, and again after
+constexpr int64_t kMostGroup = 1 << 10;   // of these: about as many lines as can be on their way
 constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kDecodedF16 = 256;          // values, at most, of a map of halves that is decoded as a whole
 constexpr int kDecodedBf16 = 64;          // fewer, for these take fewer instructions where they are needed
@@ -130,10 +131,10 @@ void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_coun
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
-    prefetch.between_stages();
+    prefetch.fetch_group();
     count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * (places + kAppendSlack), found,
                      workspace.totals);
-    prefetch.between_stages();
+    prefetch.fetch_group();
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);
   }
 }
@@ -281,7 +282,7 @@ struct Stretch {
 
 // How far ahead of the blocks memory is fetched, and how fast.
 struct Pace {
-  int64_t group;        // bytes fetched between two stages
+  int64_t group;        // bytes before a map's words are counted, and again after
   int64_t fetched = 0;  // offset in the stretch up to which it is
   int64_t usual = 0;    // items a block, a running mean
   int64_t others = 0;   // bytes that the last block fetched with other things than items
@@ -348,7 +349,7 @@ void count_part(const Task& task, Part part, const Workspace& workspace, Counter
                    acts.stride_n * static_cast<int64_t>(sizeof(Stored))};
   };
   Stretch stretch = rest();
-  const int64_t group = map_bytes / kGroups / kLine * kLine;
+  const int64_t group = std::min(map_bytes / (kGroups * task.levels), kMostGroup) / kLine * kLine;
   Pace pace = {group};
   int64_t earlier = 0;  // maps of the stretch that belong to earlier images
   for (; part.image_begin < part.image_end; ++part.image_begin, earlier += part.unit_end - part.unit_begin) {

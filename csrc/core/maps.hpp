@@ -72,7 +72,7 @@ struct Prefetch {
 
   const char* next;
   int64_t step;   // bytes for each item
-  int64_t group;  // and between two stages
+  int64_t group;  // bytes before a map's words are counted, and again after
   int64_t items;  // so far
 
   // Fetches so many bytes, and moves on.
@@ -82,8 +82,8 @@ struct Prefetch {
     next += step;
   }
 
-  // The same between two stages, while nothing else waits for memory.
-  __attribute__((always_inline)) void between_stages() {
+  // The same for a group of lines, at a time when nothing else waits for memory.
+  __attribute__((always_inline)) void fetch_group() {
     for (int64_t byte = 0; byte < group; byte += kLine) __builtin_prefetch(next + byte, 0, 2);
     next += group;
   }

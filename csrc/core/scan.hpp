@@ -35,7 +35,7 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
                 Scan* scans) {
   const int size = h * w;
   const int64_t capacity = hot_capacity(size);
-  bool nonfinite = false;
+  bool may_be_nonfinite = false;
   for (int begin = 0; begin < size; begin += 32) {
     const int pixels = std::min(size - begin, 32);
     for (int u0 = 0; u0 < block.units; u0 += 32) {
@@ -56,12 +56,12 @@ bool scan_units(const Block<typename Element<kDtype>::Stored>& block, int h, int
       uint32_t above[32] = {};
       typename Isa::UnitScan scan(lowest + u0, units);
       scan.template compare<kDtype>(pixels, next, above);
-      nonfinite |= scan.may_be_nonfinite();
+      may_be_nonfinite |= scan.may_be_nonfinite();
       Isa::transpose_bits(above);
       for (int u = 0; u < units; ++u) append_hot(hot + (u0 + u) * capacity, scans[u0 + u].hot_count, begin, above[u]);
     }
   }
-  return nonfinite;
+  return may_be_nonfinite;
 }
 
 // Units whose maps are contiguous. Returns whether any value may be non-finite.

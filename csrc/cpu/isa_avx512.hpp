@@ -71,9 +71,10 @@ struct Avx512 : X86<Avx512<kBitalg>> {
   // The bits of the values map[begin .. begin + 32) that lie before `size`.
   static uint32_t valid(int begin, int size) { return ~0u >> (32 - std::min(size - begin, 32)); }
 
-  // Whether any of the values that it was given may be non-finite: then their sum of squares is infinite or NaN, and stays
-  // so, for none is negative. It also is huge if some are finite from 2^63 on. Either unit for 512 bits takes
-  // products, and only one maxima of integers. Subnormal values make it slow, as they do interpolating.
+  // Whether any of the values that it was given may be non-finite. Then their sum of squares overflows, to NaN, infinity or,
+  // where that is how it is rounded, the largest finite number, and stays there, for no square is negative. It may also be
+  // huge of finite values, from some 2^55 on. Squares, for two units of Intel's processors take these, and only one the
+  // maxima of integers. Each subnormal value, live or not, makes it slow (benchmarks/README.md).
   class Squares {
    public:
     void add(__m512 low, __m512 high) {

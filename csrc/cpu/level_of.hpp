@@ -1,4 +1,4 @@
-// The kernels of an instruction set; for the file that is compiled with its flags.
+// Makes a Level of an instruction set's description; for the file that is compiled with its flags.
 #pragma once
 
 #include "level.hpp"

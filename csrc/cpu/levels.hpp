@@ -1,5 +1,4 @@
-// Which instruction sets ("levels") the extension holds, by their names: without the kernels, so that who asks for no
-// more need not be compiled again when these change.
+// Which instruction sets ("levels") the extension holds, by their names; their kernels are level.hpp's.
 #pragma once
 
 #include <string>

@@ -13,7 +13,7 @@ from .baselines import Annotation, annotation, older_loop, plain_torch
 from .memory import huge_share
 from .results import CountingResult, CountingRow, Settings, Speed
 from .stream import Batch, Stream, lay, leading_images
-from .timing import RUNS, best_seconds, cpu_level, interleaved, median_ratio, threads
+from .timing import best_seconds, cpu_level, interleaved, median_ratio, threads
 from .workloads import (
     CONCEPTS,
     FORMATS,
@@ -82,13 +82,13 @@ def measure_batches(
 
     torch_side, loop_side = _Side("plain torch", settings.threads), _Side("older loop", 1)
     sides: dict[_Side, Callable[[], float]] = {
-        torch_side: partial(_time_torch, acts, masks, plain.threshold, settings.threads),
-        loop_side: partial(_time_loop, acts, annotations, plain.threshold, masks.shape[1]),
+        torch_side: partial(_time_torch, acts, masks, plain.threshold, settings.threads, settings.runs),
+        loop_side: partial(_time_loop, acts, annotations, plain.threshold, masks.shape[1], settings.runs),
     }
     for count in counts:
-        sides[_Side("read", count)] = partial(_time_reading, plain, count)
+        sides[_Side("read", count)] = partial(_time_reading, plain, count, settings.runs)
         for layout, level in ours:
-            sides[_Side(layout, count, level)] = partial(_time_counting, streams[layout], level, count)
+            sides[_Side(layout, count, level)] = partial(_time_counting, streams[layout], level, count, settings.runs)
     times = interleaved(sides, settings.rounds, lambda done: progress(name, done, settings.rounds))
 
     baseline_maps = acts.shape[0] * acts.shape[1]
@@ -131,22 +131,22 @@ def measure_batches(
     )
 
 
-def _time_reading(stream: Stream, count: int) -> float:
-    return _cpu.read_seconds(stream.buffer.data_ptr(), stream.buffer.nbytes, count, RUNS)
+def _time_reading(stream: Stream, count: int, runs: int) -> float:
+    return _cpu.read_seconds(stream.buffer.data_ptr(), stream.buffer.nbytes, count, runs)
 
 
-def _time_counting(stream: Stream, level: str, count: int) -> float:
+def _time_counting(stream: Stream, level: str, count: int, runs: int) -> float:
     with cpu_level(level), threads(count):
         # Threads start here, on the batch that the caches forget before its turn comes.
         Stream(stream.buffer, stream.batches[-1:], stream.threshold).count()
-        return best_seconds(stream.count)
+        return best_seconds(stream.count, runs)
 
 
-def _time_torch(acts: Tensor, masks: Tensor, threshold: Tensor, count: int) -> float:
+def _time_torch(acts: Tensor, masks: Tensor, threshold: Tensor, count: int, runs: int) -> float:
     with threads(count):
-        return best_seconds(lambda: plain_torch(acts, masks, threshold))
+        return best_seconds(lambda: plain_torch(acts, masks, threshold), runs)
 
 
-def _time_loop(acts: Tensor, annotations: Sequence[Annotation], threshold: Tensor, concepts: int) -> float:
+def _time_loop(acts: Tensor, annotations: Sequence[Annotation], threshold: Tensor, concepts: int, runs: int) -> float:
     with threads(1):
-        return best_seconds(lambda: older_loop(acts.numpy(), annotations, threshold.numpy(), concepts))
+        return best_seconds(lambda: older_loop(acts.numpy(), annotations, threshold.numpy(), concepts), runs)

@@ -27,6 +27,7 @@ class Settings:
         threads: what "all threads" means.
         stream_bytes: the least that counting streams.
         pages: asked for, ``huge`` or ``small``.
+        runs: of a side of counting each time its turn comes, where only the best counts.
     """
 
     quick: bool
@@ -34,6 +35,7 @@ class Settings:
     threads: int
     stream_bytes: int
     pages: str
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,8 @@ class Report:
             raise InputError(f"{path}: expected results of pydissect bench, found no 'format'")
         if values.pop("format") > FORMAT:
             raise InputError(f"{path}: its format is newer than {FORMAT}, the newest that this pydissect knows")
+        if isinstance(values.get("settings"), dict):
+            values["settings"] = {"runs": 1, **values["settings"]}
         return _read(cls, {"devices": [], **values}, str(path))
 
 

@@ -11,9 +11,6 @@ import torch
 
 Key = TypeVar("Key", bound=Hashable)
 
-RUNS = 3
-"""Runs of a side each time its turn comes, where only the best counts."""
-
 
 def seconds(function: Callable[[], object]) -> float:
     """How long a call takes."""
@@ -22,9 +19,9 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def best_seconds(function: Callable[[], object]) -> float:
-    """How long a call takes where nothing else disturbs it: the best of :data:`RUNS`."""
-    return min(seconds(function) for _ in range(RUNS))
+def best_seconds(function: Callable[[], object], runs: int) -> float:
+    """How long a call takes when other work disturbs it least: the best of several."""
+    return min(seconds(function) for _ in range(runs))
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from .console import Command, out, progress_bar
 from .model_options import model_options, open_model
 
 _ROUNDS = 5
-_QUICK_ROUNDS = 3
+_QUICK_ROUNDS = 1
+_RUNS = 3
 _STREAM_BYTES = 256 << 20
 _QUICK_STREAM_BYTES = 32 << 20
 _DEVICE_TIMES = 16  # so many times more on a device, whose caches are larger
@@ -124,6 +125,7 @@ def bench_command(
         threads=threads or torch.get_num_threads(),
         stream_bytes=stream_bytes if device is None else _DEVICE_TIMES * stream_bytes,
         pages=pages,
+        runs=_RUNS if device is None else 1,
     )
     if path is not None and not path.absolute().parent.is_dir():
         raise InputError(f"--json: expected a file in an existing folder, found {str(path)!r}")

@@ -23,6 +23,8 @@ def bench_tables(report: Report) -> Group:
         f"pydissect {machine.pydissect}{commit}; {machine.date}",
         f"{settings.rounds} rounds, the sides in turn; ratios are medians over the rounds",
     ]
+    if settings.runs > 1:
+        lines.append(f"of counting, each side runs {settings.runs} times in its turn, and the best counts")
     if machine.load > _BUSY:
         lines.append(f"the machine was busy: a load of {machine.load:.1f} at the start; expect lower speeds and shares")
     if settings.quick:
