@@ -501,8 +501,8 @@ FAULTS = [
     Fault(
         "non-finite-not-looked-for",
         "csrc/core/count.hpp",
-        "if (nonfinite) find_nonfinite",
-        "if (!nonfinite) find_nonfinite",
+        "if (may_be_nonfinite) find_nonfinite",
+        "if (!may_be_nonfinite) find_nonfinite",
         COUNT,
     ),
     Fault(
