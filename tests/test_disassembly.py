@@ -107,3 +107,10 @@ def test_instructions_stay_in_their_own_functions(rule: Rule):
     if rule.witness:
         assert any(re.search(rule.witness, name) for name in found), "the check finds nothing at all"
     assert {name: text for name, text in found.items() if not re.search(rule.functions, name)} == {}
+
+
+def test_masks_of_the_next_image_are_fetched():
+    parts = {name: body for name, body in functions().items() if "pydissect::count_part<" in name}
+    assert parts, "no function counts a part"
+    fetching = {name for name, body in parts.items() if any(text.startswith("prefetch") for _, text in body)}
+    assert set(parts) == fetching

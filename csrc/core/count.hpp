@@ -20,7 +20,7 @@ constexpr int64_t kAheadBytes = 1 << 16;  // of maps fetched beyond the block th
 constexpr int64_t kMostAhead = 256;       // bytes fetched for an item
 constexpr int64_t kGroups = 12;           // a map's bytes over those fetched before its words are counted, and again after
 constexpr int64_t kMostGroup = 1 << 10;   // of these: about as many lines as can be on their way
-constexpr int64_t kLateBytes = 1 << 18;   // of an image's last maps, with which the next one's masks are fetched
+constexpr int64_t kLateBytes = 1 << 20;   // of an image's last maps, with which the next one's masks are fetched
 constexpr int kDecodedF16 = 256;          // values, at most, of a map of halves that is decoded as a whole
 constexpr int kDecodedBf16 = 64;          // fewer, for these take fewer instructions where they are needed
 constexpr int kMaxPairs = 15;  // pairs of words after which a byte could overflow: 15 * 2 * 8 < 2^8
@@ -303,9 +303,10 @@ struct Pace {
   }
 };
 
-// Fetches the share begin / units .. end / units of an image's bitmaps.
+// Fetches the share begin / units .. end / units of an image's bitmaps. Inlined by force: to GCC a function that only
+// prefetches has no effect, and calls of it are dropped.
 template <class Isa>
-void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int64_t units) {
+__attribute__((always_inline)) inline void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int64_t units) {
   const int64_t places = places_of(task.geometry);
   const uint8_t* bitmaps = task.masks.bitmaps + task.masks.bitmap_ranges[2 * n] * places;
   const int64_t bytes = (task.masks.bitmap_ranges[2 * n + 1] - task.masks.bitmap_ranges[2 * n]) * places;
