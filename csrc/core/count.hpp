@@ -117,7 +117,7 @@ template <class Isa, bool kFew, class Map>
 void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
                   const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
-  const int64_t units = task.acts.units, places = places_of(geometry);
+  const int64_t units = task.acts.units, stride = places_of(geometry) + kAppendSlack;
   int64_t items;
   if constexpr (kFew) {
     items = list_few_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.items, prefetch);
@@ -126,13 +126,13 @@ void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_coun
                                  prefetch);
   }
   const auto find = task.levels == 1 ? find_words<Isa, kFew, true, Map> : find_words<Isa, kFew, false, Map>;
-  find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, places, workspace.found,
+  find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, stride, workspace.found,
        workspace.found_counts, prefetch);
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
     prefetch.fetch_group();
-    count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * (places + kAppendSlack), found,
+    count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * stride, found,
                      workspace.totals);
     prefetch.fetch_group();
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);

@@ -154,22 +154,37 @@ __attribute__((always_inline)) inline PairWord read_item(const Geometry& geometr
   return {*reinterpret_cast<const RowPair*>(pairs + pair), *reinterpret_cast<const Word*>(words + word)};
 }
 
-// Interpolates the pixels of the items and lists, for each level, the words that have some above it. One level
-// has a copy of its own, for there the list's length stays in a register.
+// Keeps those of the entries that have pixels. Returns how many. Reads and writes up to kAppendSlack entries more.
+template <class Isa>
+int64_t keep_found(Found* found, int64_t count) {
+  int64_t kept = 0;
+  if constexpr (Isa::kKeptAtOnce > 0) {
+    for (int64_t i = 0; i < count; i += Isa::kKeptAtOnce) kept += Isa::keep(found + i, count - i, found + kept);
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      const Found entry = found[i];
+      found[kept] = entry;
+      kept += static_cast<uint32_t>(entry) != 0;
+    }
+  }
+  return kept;
+}
+
+// Interpolates the pixels of the items and lists, for each level, the words that have some above it. All are written
+// down, and only then those kept that have some: otherwise stores would wait for pixels to know where they go, and what the
+// next items load would wait for these. One level has a copy of its own, with the threshold in a register.
 template <class Isa, bool kFew, bool kOneLevel, class Map>
 void find_words(const Map& map, const Geometry& geometry, const Item* items, int64_t item_count,
-                const float* thresholds, int64_t threshold_stride, int levels, int64_t places, Found* found,
+                const float* thresholds, int64_t threshold_stride, int levels, int64_t stride, Found* found,
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
   constexpr int kRegisters = kRowPair / Isa::kRows;
   const char* next = prefetch.next;
   const int64_t step = prefetch.step;
   const float threshold = thresholds[0];
-  int64_t first_count = 0;
-  if constexpr (!kOneLevel) std::fill_n(found_counts, levels, 0);
-  for (const Item *item = items, *end = items + item_count; item != end; ++item) {
+  for (int64_t item = 0; item < item_count; ++item) {
     Prefetch::fetch(next, step);
-    const PairWord read = read_item<kFew>(geometry, *item);
+    const PairWord read = read_item<kFew>(geometry, items[item]);
     const uint64_t place = read.pair.place + read.word.place;
     const auto cells = map.cells(geometry, read.pair, read.word);
     const Lanes tx = Isa::load_lanes(read.word.fraction);
@@ -177,22 +192,19 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
     for (int j = 0; j < kRegisters; ++j) {
       values[j] = cells.at(Isa::load_lanes(read.pair.fractions + j * Isa::kRows * kWord)).at(tx);
     }
-    const auto append = [&](Found* list, int64_t& count, float level) __attribute__((always_inline)) {
-      const uint32_t above = Isa::above(values, level);
-      list[count] = place | above;
-      count += above != 0;
-    };
     if constexpr (kOneLevel) {
-      append(found, first_count, threshold);
+      found[item] = place | Isa::above(values, threshold);
     } else {
       for (int level = 0; level < levels; ++level) {
-        append(found + level * (places + kAppendSlack), found_counts[level], thresholds[level * threshold_stride]);
+        found[level * stride + item] = place | Isa::above(values, thresholds[level * threshold_stride]);
       }
     }
   }
-  if constexpr (kOneLevel) found_counts[0] = first_count;
   prefetch.next = next;
   prefetch.items += item_count;
+  for (int level = 0; level < levels; ++level) {
+    found_counts[level] = keep_found<Isa>(found + level * stride, item_count);
+  }
 }
 
 }  // namespace pydissect

@@ -223,6 +223,16 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     _mm512_storeu_si512(items, _mm512_maskz_compress_epi32(static_cast<__mmask16>(touched), words));
   }
 
+  static constexpr int kKeptAtOnce = 8;
+
+  // Copies those of the first eight entries, or fewer, that have pixels; returns how many.
+  static int64_t keep(const Found* found, int64_t count, Found* kept) {
+    const __m512i entries = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(first_sixteen(count)), found);
+    const __mmask8 some = _mm512_test_epi64_mask(entries, _mm512_set1_epi64(0xffffffff));
+    _mm512_storeu_si512(kept, _mm512_maskz_compress_epi64(some, entries));
+    return _mm_popcnt_u32(some);
+  }
+
   // Popcounts of 64 bytes; without BITALG, from a table of the 16 nibbles.
   static __m512i byte_popcounts(__m512i v) {
     if constexpr (kBitalg) {

@@ -172,6 +172,8 @@ struct Portable {
     }
   }
 
+  static constexpr int kKeptAtOnce = 0;  // it has no instruction for that
+
   // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
   template <bool kAdd>
   static void count_bits(const uint8_t* table, int64_t row_step, const Found* found, int count, uint32_t* totals) {
