@@ -88,9 +88,19 @@ struct Prefetch {
     next += group;
   }
 
+  // Does the processor bring what is read in its order from the second cache to the first, and loses time if told to?
+  static __attribute__((always_inline)) bool looks_ahead() {
+#if defined(__x86_64__)
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+  }
+
   // The same for kScanned bytes that are scanned; and brings those that come next into the first cache.
   static __attribute__((always_inline)) void scan(const char*& next, const void* scanned) {
     fetch(next, kLine);
+    if (looks_ahead()) return;
     const char* soon = static_cast<const char*>(scanned) + kSoon;
     for (int byte = 0; byte < kScanned; byte += kLine) __builtin_prefetch(soon + byte);
   }
