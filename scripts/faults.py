@@ -242,6 +242,7 @@ FAULTS = [
         "_mm512_set1_epi64(0xffffffff)",
         "_mm512_set1_epi64(0xff)",
         COUNT,
+        build="emulated",
     ),
     Fault(
         "last-word-found-not-kept-avx512",
@@ -249,6 +250,23 @@ FAULTS = [
         "first_sixteen(count)), found)",
         "first_sixteen(count - 1)), found)",
         COUNT,
+        build="emulated",
+    ),
+    Fault(
+        "lists-of-levels-overlap",
+        "csrc/core/count.hpp",
+        "stride = places_of(geometry) + kAppendSlack",
+        "stride = places_of(geometry)",
+        NAMED_CASES,
+        build="emulated",
+    ),
+    Fault(
+        "next-image-not-fetched",
+        "csrc/core/count.hpp",
+        "__attribute__((always_inline)) inline void prefetch_masks(",
+        "__attribute__((noinline)) void prefetch_masks(",
+        DISASSEMBLY,
+        build="",
     ),
     # --- which values are hot
     Fault(
@@ -1135,6 +1153,15 @@ FAULTS = [
         "csrc/cpu/backend.cpp",
         "geometry.words + kAppendSlack);",
         "geometry.words);",
+        NAMED_CASES,
+        build="sanitized",
+        says="ERROR: AddressSanitizer",
+    ),
+    Fault(
+        "lists-too-short",
+        "csrc/cpu/backend.cpp",
+        "task.levels * (places + kAppendSlack));",
+        "task.levels * places);",
         NAMED_CASES,
         build="sanitized",
         says="ERROR: AddressSanitizer",

@@ -71,6 +71,12 @@ NAMED = {
     "65-pairs-of-rows": {"map_size": (65, 5), "size": (65, 24), "units": 2},
     "a-row-read-by-18-pairs": {"map_size": (6, 5), "size": (108, 24), "units": 2},
     "fewer-pixels-than-rows": {"map_size": (13, 13), "size": (9, 61), "units": 2},
+    "as-many-items-as-words-in-a-mask": {
+        "map_size": (9, 5),
+        "size": (9, 16),
+        "values": "alive",
+        "levels": ("-inf", "0.0"),
+    },
     "many-values-a-word": {"map_size": (40, 50), "size": (16, 11)},
     "same-size": {"map_size": (19, 21), "size": (19, 21)},
     "align-corners": {"grid": "align_corners", "size": (25, 33)},

@@ -2,8 +2,9 @@
 //
 // For every image: lay out its masks side by side (lay_out_masks). For every block of units: scan
 // their maps against the lowest level (scan.hpp). For every map that has a value above it: list the
-// words that may have pixels (list_few_items, list_many_items), interpolate these (find_words), AND and
-// popcount the words found against all masks of the image side by side (count_words), and add up (flush).
+// words that may have pixels (list_few_items, list_many_items), interpolate these and keep those that have some
+// (find_words), AND and popcount the words found against all masks of the image side by side (count_words), and add
+// up (flush).
 //
 // Isa is an instruction set's description (csrc/cpu/isa_*.hpp). Functions here are templates
 // over it, all of them, so that the linker can never put one set's code in the place of another's.
@@ -303,10 +304,11 @@ struct Pace {
   }
 };
 
-// Fetches the share begin / units .. end / units of an image's bitmaps. Inlined by force: to GCC a function that only
-// prefetches has no effect, and calls of it are dropped.
+// Fetches the share begin / units .. end / units of an image's bitmaps. Inlined by force: to GCC 12 a function that only
+// prefetches has no effect, and it drops the calls.
 template <class Isa>
-__attribute__((always_inline)) inline void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end, int64_t units) {
+__attribute__((always_inline)) inline void prefetch_masks(const Task& task, int64_t n, int64_t begin, int64_t end,
+                                                          int64_t units) {
   const int64_t places = places_of(task.geometry);
   const uint8_t* bitmaps = task.masks.bitmaps + task.masks.bitmap_ranges[2 * n] * places;
   const int64_t bytes = (task.masks.bitmap_ranges[2 * n + 1] - task.masks.bitmap_ranges[2 * n]) * places;

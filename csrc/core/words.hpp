@@ -11,9 +11,9 @@ namespace pydissect {
 // tables, in bytes, so that nothing has to be multiplied by a size; many by their numbers.
 using Item = uint32_t;
 
-// A word and the one below it, if one of them has pixels: the upper one's place in a bitmap above 32 bits, its pixels
-// in the lowest byte, the lower one's in the next. In the last word of a row these may be more than it has; no mask
-// has any there.
+// A word and the one below it: the upper one's place in a bitmap above 32 bits, its pixels in the lowest byte, the lower
+// one's in the next. In the last word of a row these may be more than it has; no mask has any there. Of those that are
+// interpolated, the ones that have pixels are kept.
 using Found = uint64_t;
 
 constexpr int kAppended = 16;            // words of which an instruction set lists those that are touched at once
@@ -154,9 +154,10 @@ __attribute__((always_inline)) inline PairWord read_item(const Geometry& geometr
   return {*reinterpret_cast<const RowPair*>(pairs + pair), *reinterpret_cast<const Word*>(words + word)};
 }
 
-// Keeps those of the entries that have pixels. Returns how many. Reads and writes up to kAppendSlack entries more.
+// Keeps those of the entries that have pixels. Returns how many. May write up to kAppendSlack entries beyond the last.
 template <class Isa>
 int64_t keep_found(Found* found, int64_t count) {
+  static_assert(Isa::kKeptAtOnce <= kAppendSlack);
   int64_t kept = 0;
   if constexpr (Isa::kKeptAtOnce > 0) {
     for (int64_t i = 0; i < count; i += Isa::kKeptAtOnce) kept += Isa::keep(found + i, count - i, found + kept);
@@ -171,8 +172,8 @@ int64_t keep_found(Found* found, int64_t count) {
 }
 
 // Interpolates the pixels of the items and lists, for each level, the words that have some above it. All are written
-// down, and only then those kept that have some: otherwise stores would wait for pixels to know where they go, and what the
-// next items load would wait for these. One level has a copy of its own, with the threshold in a register.
+// down, and only then those kept that have some: otherwise stores would wait for pixels to know where they go, and what
+// the next items load would wait for these. One level has a copy of its own, with the threshold in a register.
 template <class Isa, bool kFew, bool kOneLevel, class Map>
 void find_words(const Map& map, const Geometry& geometry, const Item* items, int64_t item_count,
                 const float* thresholds, int64_t threshold_stride, int levels, int64_t stride, Found* found,

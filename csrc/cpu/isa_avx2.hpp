@@ -280,7 +280,7 @@ struct Avx2 : X86<Avx2> {
                            _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
   }
 
-  static constexpr int kKeptAtOnce = 0;  // it has no instruction for that
+  static constexpr int kKeptAtOnce = 0;  // words found: it has no instruction that compresses
 
   // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
   template <bool kAdd>

@@ -223,9 +223,10 @@ struct Avx512 : X86<Avx512<kBitalg>> {
     _mm512_storeu_si512(items, _mm512_maskz_compress_epi32(static_cast<__mmask16>(touched), words));
   }
 
-  static constexpr int kKeptAtOnce = 8;
+  static constexpr int kKeptAtOnce = 8;  // words found
 
-  // Copies those of the first eight entries, or fewer, that have pixels; returns how many.
+  // Copies those of the first eight entries, or fewer, that have pixels; returns how many. Writes eight in any case; `kept`
+  // may lie at the first one or before it.
   static int64_t keep(const Found* found, int64_t count, Found* kept) {
     const __m512i entries = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(first_sixteen(count)), found);
     const __mmask8 some = _mm512_test_epi64_mask(entries, _mm512_set1_epi64(0xffffffff));

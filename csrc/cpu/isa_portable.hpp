@@ -172,7 +172,7 @@ struct Portable {
     }
   }
 
-  static constexpr int kKeptAtOnce = 0;  // it has no instruction for that
+  static constexpr int kKeptAtOnce = 0;  // words found: it has no instruction that compresses
 
   // Sets or adds to the totals: the bits that pairs of words share with each of 32 masks.
   template <bool kAdd>
