@@ -225,8 +225,8 @@ FAULTS = [
     Fault(
         "list-of-another-level",
         "csrc/core/count.hpp",
-        "workspace.found + level * stride",
-        "workspace.found + level * (stride - kAppendSlack)",
+        "workspace.found + level * capacity",
+        "workspace.found + level * (capacity - kAppendSlack)",
         COUNT,
     ),
     Fault(
@@ -255,8 +255,8 @@ FAULTS = [
     Fault(
         "lists-of-levels-overlap",
         "csrc/core/count.hpp",
-        "stride = places_of(geometry) + kAppendSlack",
-        "stride = places_of(geometry)",
+        "return places_of(geometry) + kAppendSlack;",
+        "return places_of(geometry);",
         NAMED_CASES,
         build="emulated",
     ),
@@ -1159,9 +1159,9 @@ FAULTS = [
     ),
     Fault(
         "lists-too-short",
-        "csrc/cpu/backend.cpp",
-        "task.levels * (places + kAppendSlack));",
-        "task.levels * places);",
+        "csrc/core/count.hpp",
+        "return places_of(geometry) + kAppendSlack;",
+        "return places_of(geometry);",
         NAMED_CASES,
         build="sanitized",
         says="ERROR: AddressSanitizer",

@@ -37,13 +37,18 @@ struct Workspace {
   ManyMarks marks;
   Item* items;            // [pair_count * words + kAppendSlack]
   uint8_t* table;         // [blocks, places, kMaskBlock] the image's masks, words side by side, and a row more
-  Found* found;           // [L, places + kAppendSlack]
+  Found* found;           // [L, found_capacity]
   int64_t* found_counts;  // [L]
   uint32_t* totals;       // [blocks * kMaskBlock]
 };
 
 inline __attribute__((always_inline)) int64_t places_of(const Geometry& geometry) {
   return static_cast<int64_t>(geometry.H) * geometry.row_bytes;
+}
+
+// Entries of a list of words found, and those beyond its end that may be written.
+inline __attribute__((always_inline)) int64_t found_capacity(const Geometry& geometry) {
+  return places_of(geometry) + kAppendSlack;
 }
 
 // The image's masks with the words of one place side by side, and after them a mask that is
@@ -118,7 +123,7 @@ template <class Isa, bool kFew, class Map>
 void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_count, int64_t n, int64_t u, int blocks,
                   const Workspace& workspace, const Counters& counters, Prefetch& prefetch) {
   const Geometry& geometry = task.geometry;
-  const int64_t units = task.acts.units, stride = places_of(geometry) + kAppendSlack;
+  const int64_t units = task.acts.units, capacity = found_capacity(geometry);
   int64_t items;
   if constexpr (kFew) {
     items = list_few_items<Isa>(map, hot, hot_count, geometry, task.lowest[u], workspace.items, prefetch);
@@ -127,14 +132,13 @@ void count_map_in(const Task& task, const Map& map, const Hot* hot, int hot_coun
                                  prefetch);
   }
   const auto find = task.levels == 1 ? find_words<Isa, kFew, true, Map> : find_words<Isa, kFew, false, Map>;
-  find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, stride, workspace.found,
+  find(map, geometry, workspace.items, items, task.thresholds + u, units, task.levels, capacity, workspace.found,
        workspace.found_counts, prefetch);
   for (int level = 0; level < task.levels; ++level) {
     const int64_t found = workspace.found_counts[level];
     if (found == 0) continue;
     prefetch.fetch_group();
-    count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * stride, found,
-                     workspace.totals);
+    count_words<Isa>(workspace.table, blocks, geometry, workspace.found + level * capacity, found, workspace.totals);
     prefetch.fetch_group();
     flush<Isa>(task, n, level * units + u, workspace.totals, counters);
   }

@@ -176,7 +176,7 @@ int64_t keep_found(Found* found, int64_t count) {
 // the next items load would wait for these. One level has a copy of its own, with the threshold in a register.
 template <class Isa, bool kFew, bool kOneLevel, class Map>
 void find_words(const Map& map, const Geometry& geometry, const Item* items, int64_t item_count,
-                const float* thresholds, int64_t threshold_stride, int levels, int64_t stride, Found* found,
+                const float* thresholds, int64_t threshold_stride, int levels, int64_t capacity, Found* found,
                 int64_t* found_counts, Prefetch& prefetch) {
   using Lanes = typename Isa::Lanes;
   constexpr int kRegisters = kRowPair / Isa::kRows;
@@ -197,14 +197,14 @@ void find_words(const Map& map, const Geometry& geometry, const Item* items, int
       found[item] = place | Isa::above(values, threshold);
     } else {
       for (int level = 0; level < levels; ++level) {
-        found[level * stride + item] = place | Isa::above(values, thresholds[level * threshold_stride]);
+        found[level * capacity + item] = place | Isa::above(values, thresholds[level * threshold_stride]);
       }
     }
   }
   prefetch.next = next;
   prefetch.items += item_count;
   for (int level = 0; level < levels; ++level) {
-    found_counts[level] = keep_found<Isa>(found + level * stride, item_count);
+    found_counts[level] = keep_found<Isa>(found + level * capacity, item_count);
   }
 }
 

@@ -41,7 +41,7 @@ const Workspace& workspace_of(const Task& task, int64_t max_bitmaps) {
   arena.reserve(&workspace.marks.live_pairs, live_pairs);
   arena.reserve(&workspace.items, geometry.pair_count * geometry.words + kAppendSlack);
   arena.reserve(&workspace.table, (blocks * places + geometry.row_bytes) * kMaskBlock);
-  arena.reserve(&workspace.found, task.levels * (places + kAppendSlack));
+  arena.reserve(&workspace.found, task.levels * found_capacity(geometry));
   arena.reserve(&workspace.found_counts, task.levels);
   arena.reserve(&workspace.totals, blocks * kMaskBlock);
   arena.allocate();
