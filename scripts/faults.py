@@ -1159,9 +1159,9 @@ FAULTS = [
     ),
     Fault(
         "lists-too-short",
-        "csrc/core/count.hpp",
-        "return places_of(geometry) + kAppendSlack;",
-        "return places_of(geometry);",
+        "csrc/cpu/backend.cpp",
+        "task.levels * found_capacity(geometry)",
+        "task.levels * places",
         NAMED_CASES,
         build="sanitized",
         says="ERROR: AddressSanitizer",
